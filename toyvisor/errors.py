@@ -1,0 +1,81 @@
+"""The one exception hierarchy of Toyvisor.
+
+Whatever a person can cause (a syntax error, a missing file, an unknown device) is a
+`ToyvisorError`: the command line prints it and exits with its `exit_status`. Anything
+else that escapes is a bug and may show its traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class ToyvisorError(Exception):
+    """Base of all errors a user can act on. `str()` is the one line to print."""
+
+    exit_status = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        if self.hint is None:
+            return f"error: {self.message}"
+        return f"error: {self.message} (hint: {self.hint})"
+
+
+class UsageError(ToyvisorError):
+    """The command line or an option value makes no sense."""
+
+
+class InputError(ToyvisorError):
+    """An input file is missing, unreadable or not what it should be."""
+
+
+class EnvironmentFault(ToyvisorError):
+    """This machine lacks something (a library, /dev/kvm, a permission)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLocation:
+    """A place in a source file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class SourceError(InputError):
+    """An error at a place in a guest program's source.
+
+    `str()` is `file:line:col: error: message` and, below it, the source line, a caret
+    and the hint: the shape of gcc and clang, which editors know how to jump to.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        location: SourceLocation,
+        *,
+        source_line: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.location = location
+        self.source_line = source_line
+
+    def __str__(self) -> str:
+        lines = [f"{self.location}: error: {self.message}"]
+        if self.source_line is not None:
+            # Tabs stay tabs, so that the caret stands under its character.
+            before = self.source_line[: self.location.column - 1]
+            indent = "".join("\t" if c == "\t" else " " for c in before)
+            lines += [f"    {self.source_line}", f"    {indent}^"]
+        if self.hint is not None:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
