@@ -38,6 +38,24 @@ class EnvironmentFault(ToyvisorError):
     """This machine lacks something (a library, /dev/kvm, a permission)."""
 
 
+class GuestError(ToyvisorError):
+    """The guest broke a rule: of the machine, of a device, of the VIRTIO specification.
+
+    Raised inside a device model and caught where the guest's access entered it; a guest
+    can never make one escape. `rule` is a stable name such as "virtio.split.chain-loop",
+    `section` where the rule stands, e.g. "VIRTIO 1.2, 2.7.5.2".
+    """
+
+    exit_status = 1
+
+    def __init__(
+        self, message: str, *, rule: str, section: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.rule = rule
+        self.section = section
+
+
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
     """A place in a source file; line and column count from 1."""

@@ -1,0 +1,83 @@
+"""Guest RAM, as everyone outside the guest shares it.
+
+QEMU allocates it with mmap(), KVM maps it into the guest as memory slots, devices and the
+vhost worker reach it by DMA. There is one copy of the bytes; everybody holds a view.
+
+A guest-given address is checked here and only here, before anything is read, written or
+allocated: `view()` either returns exactly the bytes asked for or raises.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from toyvisor.errors import GuestError
+
+_U16, _U32, _U64 = Struct("<H"), Struct("<I"), Struct("<Q")
+PAGE_SIZE = 4096
+
+
+class GuestMemoryFault(GuestError):
+    """A guest-given span is not wholly inside one block of RAM."""
+
+    def __init__(self, address: int, length: int) -> None:
+        super().__init__(
+            f"{length} bytes at {address:#x} are not wholly inside the guest's RAM",
+            rule="memory.range",
+        )
+        self.address = address
+        self.length = length
+
+
+class GuestMemory:
+    """The RAM blocks of one machine, by guest-physical address (GPA)."""
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self) -> None:
+        self._blocks: list[tuple[int, int, memoryview]] = []
+
+    def add(self, base: int, ram: memoryview) -> None:
+        """Add a block: `ram` (a writable byte view) appears at `base`."""
+        self._blocks.append((base, base + len(ram), ram))
+        self._blocks.sort(key=lambda block: block[0])
+
+    @property
+    def blocks(self) -> list[tuple[int, int, memoryview]]:
+        """(first GPA, GPA after the last, bytes), sorted."""
+        return self._blocks
+
+    def contains(self, address: int, length: int) -> bool:
+        """Whether `length` bytes from `address` lie inside one block of RAM."""
+        return any(start <= address and address + length <= end for start, end, _ in self._blocks)
+
+    def view(self, address: int, length: int) -> memoryview:
+        """A writable window on guest RAM; no copy. Raises GuestMemoryFault."""
+        for start, end, ram in self._blocks:
+            if start <= address and address + length <= end:
+                return ram[address - start : address - start + length]
+        raise GuestMemoryFault(address, length)
+
+    def read_u16(self, address: int) -> int:
+        """Load a little-endian u16."""
+        return int(_U16.unpack(self.view(address, 2))[0])
+
+    def read_u32(self, address: int) -> int:
+        """Load a little-endian u32."""
+        return int(_U32.unpack(self.view(address, 4))[0])
+
+    def read_u64(self, address: int) -> int:
+        """Load a little-endian u64."""
+        return int(_U64.unpack(self.view(address, 8))[0])
+
+    def write_u16(self, address: int, value: int) -> None:
+        """Store a little-endian u16."""
+        _U16.pack_into(self.view(address, 2), 0, value)
+
+    def write_u32(self, address: int, value: int) -> None:
+        """Store a little-endian u32."""
+        _U32.pack_into(self.view(address, 4), 0, value)
+
+    def write_u64(self, address: int, value: int) -> None:
+        """Store a little-endian u64."""
+        _U64.pack_into(self.view(address, 8), 0, value)

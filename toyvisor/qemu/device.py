@@ -1,0 +1,87 @@
+"""What a device is to the rest of QEMU.
+
+A device sees reads and writes of its own registers, its interrupt line, guest memory
+through DMA views, and its host backend. No more: not the vCPU, not KVM, not Unicorn.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from toyvisor.errors import GuestError
+from toyvisor.memory import GuestMemory
+from toyvisor.trace.events import GUEST_ERROR, IRQ_LINE, Trace
+from toyvisor.trace.ledger import Ledger
+
+
+class MemoryRegionOps(Protocol):
+    """Registers in an address space (QEMU: MemoryRegionOps, include/exec/memory.h)."""
+
+    name: str
+
+    def read(self, offset: int, size: int) -> int:
+        """The guest loads `size` bytes (1, 2, 4 or 8) at `offset` of the region."""
+        ...
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """The guest stores the `size`-byte `value` at `offset` of the region."""
+        ...
+
+
+class IrqLine:
+    """A device's interrupt output (QEMU: qemu_irq). Nothing is wired to it by default."""
+
+    __slots__ = ("device", "level", "trace")
+
+    def __init__(self, device: str, trace: Trace) -> None:
+        self.device = device
+        self.trace = trace
+        self.level = 0
+
+    def set(self, level: int) -> None:
+        """Drive the line; only a change is an event."""
+        if level != self.level:
+            self.level = level
+            if self.trace.enabled:
+                self.trace.emit(IRQ_LINE, self.device, level)
+
+
+class GuestErrorLog:
+    """What the guest did wrong, as `qemu -d guest_errors` would log it; bounded."""
+
+    LIMIT = 64
+
+    __slots__ = ("count", "entries", "trace")
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.entries: list[tuple[str, GuestError]] = []
+        self.count = 0
+
+    def report(self, device: str, error: GuestError) -> None:
+        """Record one breach of a rule by the guest."""
+        self.count += 1
+        if len(self.entries) < self.LIMIT:
+            self.entries.append((device, error))
+        if self.trace.enabled:
+            self.trace.emit(GUEST_ERROR, device, error.rule, error.message)
+
+
+class DeviceContext:
+    """Everything a device may reach; handed to its constructor by the machine."""
+
+    __slots__ = ("errors", "irq", "ledger", "memory", "trace")
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        memory: GuestMemory,
+        ledger: Ledger,
+        errors: GuestErrorLog,
+    ) -> None:
+        self.memory = memory
+        self.ledger = ledger
+        self.trace = ledger.trace
+        self.errors = errors
+        self.irq = IrqLine(name, self.trace)
