@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toyvisor.errors import EnvironmentFault
+from toyvisor.errors import MachineError
 
 SECONDS_PER_STATEMENT = 3
 SECONDS_TO_START = 60
@@ -136,7 +136,7 @@ class Encoder:
                 env=environment,
             )
         except OSError as error:
-            raise EnvironmentFault(f"cannot start the encoder process: {error}") from None
+            raise MachineError(f"cannot start the encoder process: {error}") from None
         self._answers = queue.SimpleQueue()
         self._ready = False
         threading.Thread(
@@ -151,7 +151,7 @@ class Encoder:
         answer = json.loads(line) if line else {"fatal": "the encoder process did not start"}
         if "fatal" in answer:
             self._end()
-            raise EnvironmentFault(
+            raise MachineError(
                 f"cannot assemble: {answer['fatal']}",
                 hint="pip install keystone-engine capstone; `toyvisor doctor` tells more",
             )

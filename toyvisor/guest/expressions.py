@@ -79,9 +79,9 @@ class Expression:
         return [step for step in self.steps if step.op in (Op.NAME, Op.NUMERIC)]
 
     @property
-    def depends_on_layout(self) -> bool:
-        """Whether its value can change while addresses are still being found."""
-        return any(s.op in (Op.NAME, Op.NUMERIC, Op.HERE, Op.BASE) for s in self.steps)
+    def text(self) -> str:
+        """How it begins in the source: its first number or name."""
+        return self.steps[0].text
 
     def evaluate(self, lookup: Callable[[Step], Value]) -> Value:
         """Run it; `lookup` gives the value of NAME, NUMERIC, HERE and BASE steps.

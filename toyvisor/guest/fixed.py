@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toyvisor.guest import registers
+from toyvisor.guest import registers, string_instructions
 from toyvisor.guest.expressions import EvaluationError
 from toyvisor.guest.operands import Immediate, Operand, Register
 
@@ -61,7 +61,7 @@ _FORMS: dict[str, _Form] = {
     "serialize": _form("0f01e8"), "rdtscp": _form("0f01f9"), "wbnoinvd": _form("f30f09"),
     "vmcall": _form("0f01c1"), "vmmcall": _form("0f01d9"), "xgetbv": _form("0f01d0"),
     "xsetbv": _form("0f01d1"), "swapgs": _form("0f01f8", None, (64,)),
-    "syscall": _form("0f05", None, (64,)),
+    "syscall": _form("0f05"),
 }  # fmt: skip
 _FORMS |= {
     f"{name}{suffix}": _Form(bytes([opcode + (size > 8)]), size if size > 8 else None,
@@ -85,19 +85,32 @@ def encode_fixed(
     mnemonic: str, operands: tuple[Operand, ...], bits: int, column: int
 ) -> bytes | None:
     """The bytes of an instruction this table knows, else None. Raises EvaluationError."""
+    if operands and mnemonic in STRING_INSTRUCTIONS and not _is_vector(operands):
+        return string_instructions.segment_prefix(mnemonic, operands, bits) + _plain(mnemonic, bits)
     if operands:
-        return _with_operand(mnemonic, operands, bits)
+        known = _with_operand(mnemonic, operands, bits)
+        if known is None and mnemonic in _FORMS and not _is_vector(operands):
+            raise EvaluationError(f"{mnemonic} does not take these operands", operands[0].column)
+        return known
     if bits == 64 and mnemonic in _AMBIGUOUS_IN_LONG_MODE:
         raise EvaluationError(
             f"{mnemonic} would be the 32-bit form in 64-bit code", column,
             f"write {_AMBIGUOUS_IN_LONG_MODE[mnemonic]}",
         )  # fmt: skip
     form = _FORMS.get(mnemonic)
-    if form is None:
-        return None
-    if bits not in form.modes:
+    if form is not None and bits not in form.modes:
         raise EvaluationError(f"{mnemonic} does not exist in {bits}-bit code", column)
+    return None if form is None else _plain(mnemonic, bits)
+
+
+def _plain(mnemonic: str, bits: int) -> bytes:
+    form = _FORMS[mnemonic]
     return _size_prefix(form, bits) + form.opcode
+
+
+def _is_vector(operands: tuple[Operand, ...]) -> bool:
+    """`movsd xmm0, xmm1` shares its name with the string instruction."""
+    return any(isinstance(o, Register) and o.name in registers.VECTOR for o in operands)
 
 
 def _size_prefix(form: _Form, bits: int) -> bytes:
@@ -129,8 +142,8 @@ def _with_operand(mnemonic: str, operands: tuple[Operand, ...], bits: int) -> by
         case (("ret" | "retn" | "retf" | "lret"), Immediate(number, column)):
             if not 0 <= number < 1 << 16:
                 raise EvaluationError(f"{number} does not fit in 16 bits", column)
-            opcode = b"\xc2" if mnemonic in ("ret", "retn") else b"\xca"
-            return opcode + number.to_bytes(2, "little")
+            opcode = {"ret": "c2", "retn": "c2", "retfq": "48ca", "lretq": "48ca"}
+            return bytes.fromhex(opcode.get(mnemonic, "ca")) + number.to_bytes(2, "little")
         case "int", Immediate(3, _):
             return b"\xcc"
         case "rdpid", Register(name, _) if registers.SIZES.get(name) == max(bits // 8, 4):

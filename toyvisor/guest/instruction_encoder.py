@@ -80,6 +80,16 @@ def _normalise(wanted: Concrete) -> Concrete:
         case (("jmp" | "call"), (Memory() as memory,)) if memory.far or memory.size == 6:
             far = replace(memory, size=None, far=True)
             return replace(wanted, mnemonic="l" + mnemonic, operands=(far,))
+        case (("jmp" | "call"), (Memory(size=4) as memory,)) if wanted.bits == 16:
+            raise EvaluationError(
+                f"`{mnemonic} dword` is far for GNU as, and near with 32 bits for NASM",
+                memory.column,
+                f"write `{mnemonic} far [...]` or `{mnemonic} word ptr [...]`",
+            )
+        case "mov", (Register(to), Register(name)) if (
+            wanted.bits != 16 and to in registers.SEGMENTS and registers.SIZES.get(name) == 2
+        ):  # the processor reads 16 bits anyway; this saves a prefix
+            return replace(wanted, operands=(operands[0], Register(_widen(name, 4))))
         case "movsx", (Register(), Register(name)) if registers.SIZES.get(name) == 4:
             return replace(wanted, mnemonic="movsxd")
         case "movsx", (Register(), Memory(size=4)):

@@ -67,11 +67,16 @@ def _immediate(instruction: Instruction, source: ImmediateSource, evaluate: Eval
         raise source.value.error("the sum of addresses means nothing")
     mnemonic = instruction.mnemonic
     to_memory = source.pointer or mnemonic in _MEMORY_ONLY
+    if source.pointer and not value.is_address and not source.reach:
+        raise source.value.error(
+            "a plain number is no memory operand",
+            f"memory is written in brackets: [{source.value.text}]",
+        )
     if to_memory and not source.offset and not source.reach:
         memory = MemorySource((source.value,), source.column, source.size)
         return _memory(instruction, memory, [value])
     if value.is_address and not source.offset and not branches.is_branch(mnemonic):
-        text = " ".join(step.text for step in source.value.steps[:1])
+        text = source.value.text
         raise source.value.error(
             f"'{text}' is the address for NASM, and the memory there for GNU as: say which",
             f"write `offset {text}` for the address, `[{text}]` for the memory",

@@ -48,10 +48,27 @@ class _Address:
 _Operand = str | int | _Address
 
 
+_COMPARISONS = ("eq", "lt", "le", "unord", "neq", "nlt", "nle", "ord")
+_COMPARE = re.compile(r"(v?cmp)(ps|pd|ss|sd)\Z")
+
+
+def _compare_by_name(
+    mnemonic: str, operands: tuple[Operand, ...]
+) -> tuple[str, tuple[Operand, ...]]:
+    """`cmpps a, b, 1` is `cmpltps a, b`, and Capstone knows only the latter."""
+    match = _COMPARE.match(mnemonic)
+    if match and operands and isinstance(operands[-1], Immediate):
+        number = operands[-1].number
+        if 0 <= number < len(_COMPARISONS):
+            return match.group(1) + _COMPARISONS[number] + match.group(2), operands[:-1]
+    return mnemonic, operands
+
+
 def mismatch(
     mnemonic: str, operands: tuple[Operand, ...], bits: int, decoded: Decoded
 ) -> str | None:
     """None when `decoded` is what was asked, else what it is instead."""
+    mnemonic, operands = _compare_by_name(mnemonic, operands)
     got = _split_mnemonic(decoded.mnemonic)
     shown = f"{decoded.mnemonic} {decoded.operands}".strip()
     if canonical_mnemonic(mnemonic) != canonical_mnemonic(got):
