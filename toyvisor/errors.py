@@ -34,7 +34,7 @@ class InputError(ToyvisorError):
     """An input file is missing, unreadable or not what it should be."""
 
 
-class EnvironmentFault(ToyvisorError):
+class MachineError(ToyvisorError):
     """This machine lacks something (a library, /dev/kvm, a permission)."""
 
 

@@ -17,7 +17,7 @@ _U16, _U32, _U64 = Struct("<H"), Struct("<I"), Struct("<Q")
 PAGE_SIZE = 4096
 
 
-class GuestMemoryFault(GuestError):
+class GuestMemoryError(GuestError):
     """A guest-given span is not wholly inside one block of RAM."""
 
     def __init__(self, address: int, length: int) -> None:
@@ -52,11 +52,11 @@ class GuestMemory:
         return any(start <= address and address + length <= end for start, end, _ in self._blocks)
 
     def view(self, address: int, length: int) -> memoryview:
-        """A writable window on guest RAM; no copy. Raises GuestMemoryFault."""
+        """A writable window on guest RAM; no copy. Raises GuestMemoryError."""
         for start, end, ram in self._blocks:
             if start <= address and address + length <= end:
                 return ram[address - start : address - start + length]
-        raise GuestMemoryFault(address, length)
+        raise GuestMemoryError(address, length)
 
     def read_u16(self, address: int) -> int:
         """Load a little-endian u16."""

@@ -1,0 +1,1 @@
+"""The processor: Unicorn, and the world switch over it. Nobody else touches Unicorn."""

@@ -1,0 +1,1 @@
+"""KVM: the part of the hypervisor that lives in the host kernel."""

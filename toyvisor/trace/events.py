@@ -103,24 +103,21 @@ class Trace:
     attribute look-up an event.
     """
 
-    __slots__ = ("clock", "enabled", "events", "thread")
+    __slots__ = ("enabled", "events", "now", "thread")
 
     def __init__(self, *, enabled: bool = False) -> None:
         self.enabled = enabled
         self.events: list[Event] = []
         self.thread = Thread.VCPU
-        self.clock: Any = _stopped_clock
+        #: Guest instructions executed; set by the world switch at every exit.
+        self.now = 0
 
     def emit(self, kind: EventKind, *fields: Any) -> None:
         """Append one event at the guest's present time."""
-        self.events.append((self.clock(), self.thread, kind, *fields))
+        self.events.append((self.now, self.thread, kind, *fields))
 
     def __iter__(self) -> Iterator[EventView]:
         for seq, (clock, thread, kind, *fields) in enumerate(self.events):
             named = dict(zip(kind.fields, fields, strict=True))
             layer = named["hop"].layer if kind is COPY else kind.layer
             yield EventView(seq, clock, layer, thread, kind, named)
-
-
-def _stopped_clock() -> int:
-    return 0

@@ -58,10 +58,10 @@ class Ledger:
 
     def __init__(self, trace: Trace | None = None) -> None:
         self.trace = trace if trace is not None else Trace()
-        #: vmexits by VMX basic exit reason, every one, counted by the world switch
-        self.exits: dict[int, int] = {}
-        #: returns of ioctl(KVM_RUN) by KVM_EXIT_* number, counted by Vcpu.run()
-        self.userspace: dict[int, int] = {}
+        #: vmexits, every one, by VMX basic exit reason; counted by the world switch
+        self.exits = [0] * 80
+        #: returns of ioctl(KVM_RUN), by KVM_EXIT_* number; counted by Vcpu.run()
+        self.userspace = [0] * 48
         #: interrupts KVM injected, and used-buffer notifications that were suppressed
         self.injected = 0
         self.suppressed = 0
@@ -102,15 +102,19 @@ class Ledger:
     def store(
         self, hop: Hop, destination: WritableBuffer, start: int, value: int, size: int
     ) -> None:
-        """Copy a register's low `size` bytes (1, 2, 4 or 8) into memory, little endian."""
-        _PACK[size](destination, start, value)
+        """Copy a register's low `size` bytes (1 to 8) into memory, little endian."""
+        pack = _PACK.get(size)
+        if pack is not None:
+            pack(destination, start, value)
+        else:  # an access that a page's end cut in two
+            destination[start : start + size] = value.to_bytes(size, "little")
         hop.count += 1
         hop.bytes += size
         if self.trace.enabled:
             self.trace.emit(COPY, hop, size)
 
     def load(self, hop: Hop, source: ReadableBuffer, start: int, size: int) -> int:
-        """Copy `size` bytes of memory (1 to 8, little endian) into a register."""
+        """Copy `size` bytes of memory, little endian, into a register (or several)."""
         value = int.from_bytes(source[start : start + size], "little")
         hop.count += 1
         hop.bytes += size
@@ -133,12 +137,12 @@ class Ledger:
     @property
     def total_exits(self) -> int:
         """Vmexits of every kind."""
-        return sum(self.exits.values())
+        return sum(self.exits)
 
     @property
     def userspace_exits(self) -> int:
         """Vmexits that went all the way to QEMU: returns of ioctl(KVM_RUN)."""
-        return sum(self.userspace.values())
+        return sum(self.userspace)
 
     @property
     def lightweight_exits(self) -> int:

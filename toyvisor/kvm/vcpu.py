@@ -1,0 +1,356 @@
+"""A virtual CPU: `run()` is ioctl(KVM_RUN).
+
+An exit is first KVM's own affair (kernel devices, CPUID, hypercalls): a lightweight exit,
+and back into the guest. What KVM can't finish is written into `kvm_run`, which KVM and
+QEMU share, and run() returns. A load or an IN is completed at the next run(), with the
+data that QEMU left in `kvm_run`.
+
+Linux: arch/x86/kvm/x86.c, vcpu_enter_guest() and kvm_arch_vcpu_ioctl_run().
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Sequence
+
+from toyvisor.cpu.clock import FOREVER
+from toyvisor.cpu.registers import CONTROL, GENERAL, MSR_EFER, SEGMENTS
+from toyvisor.cpu.vmx import ExitReason
+from toyvisor.cpu.world_switch import Cpu, KernelHalf, VmExit
+from toyvisor.errors import UsageError
+from toyvisor.kvm.api import (
+    EXIT_OFFSET,
+    IO_LAYOUT,
+    KVM_ENOSYS,
+    KVM_EPERM,
+    KVM_EXIT_IO_IN,
+    KVM_EXIT_IO_OUT,
+    MMIO_DATA_OFFSET,
+    MMIO_LAYOUT,
+    PIO_DATA_OFFSET,
+    VCPU_MMAP_SIZE,
+    Hypercall,
+    InternalError,
+    KvmExit,
+    KvmRegs,
+    KvmRun,
+    KvmSregs,
+)
+from toyvisor.kvm.cpuid import CpuidRegisters, cpuid
+from toyvisor.kvm.io_bus import KvmIoBus
+from toyvisor.memory import GuestMemory
+from toyvisor.modes import CpuMode
+from toyvisor.trace.events import (
+    IOCTL,
+    KVM_CPUID,
+    KVM_HYPERCALL,
+    KVM_MMIO,
+    KVM_PIO,
+    KVM_USERSPACE_EXIT,
+    VM_ENTRY,
+    VM_EXIT,
+)
+from toyvisor.trace.ledger import Ledger
+
+_IO, _MMIO, _HLT, _SHUTDOWN = (
+    int(e) for e in (KvmExit.IO, KvmExit.MMIO, KvmExit.HLT, KvmExit.SHUTDOWN)
+)
+_EPT_VIOLATION = int(ExitReason.EPT_VIOLATION)
+
+CR0_PE = 1 << 0
+CR0_PG = 1 << 31
+EFER_LMA = 1 << 10
+
+
+class Vcpu:
+    """A vCPU's file descriptor, with its `kvm_run` mapped."""
+
+    def __init__(
+        self,
+        vcpu_id: int,
+        memory: GuestMemory,
+        ledger: Ledger,
+        pio_bus: KvmIoBus,
+        mmio_bus: KvmIoBus,
+    ) -> None:
+        self.id = vcpu_id
+        self.kvm_run = KvmRun(mmap.mmap(-1, VCPU_MMAP_SIZE))
+        #: KVM_CAP_EXIT_HYPERCALL
+        self.exit_hypercalls = 0
+        #: Why KVM_EXIT_SHUTDOWN or KVM_EXIT_INTERNAL_ERROR: for people, not in the ABI.
+        self.explanation = ""
+        self._memory = memory
+        self._ledger = ledger
+        self._trace = ledger.trace
+        self._kernel = KernelHalf(
+            mmio_bus.read, mmio_bus.write, pio_bus.read, pio_bus.write, self._emulate_cpuid
+        )
+        self._cpu: Cpu | None = None
+        self._sregs = KvmSregs()
+        #: What run() has to finish before it enters the guest: a load or an IN.
+        self._complete: tuple[int, int, int] | None = None
+        self._deadline = FOREVER
+        self._handlers: dict[int, Callable[[VmExit], int | None]] = {
+            ExitReason.EPT_VIOLATION: self._handle_ept,
+            ExitReason.EPT_MISCONFIG: self._handle_ept,
+            ExitReason.IO_INSTRUCTION: self._handle_io,
+            ExitReason.HLT: lambda _exit: self._return(_HLT),
+            ExitReason.VMCALL: self._handle_vmcall,
+            ExitReason.TRIPLE_FAULT: self._handle_triple_fault,
+            ExitReason.EXCEPTION_NMI: self._handle_exception,
+            ExitReason.PREEMPTION_TIMER: lambda _exit: self._return(int(KvmExit.INTR)),
+        }
+
+    # ioctls ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """KVM_RUN: run the guest until userspace is needed; `kvm_run` says what for."""
+        cpu = self.cpu
+        traced = self._trace.enabled
+        if traced:
+            self._trace.emit(IOCTL, "KVM_RUN")
+            cpu.on_exit = self._trace_exit
+        reply: int | None = self._completion() if self._complete else 0
+        while reply is not None:
+            if traced:
+                self._trace.emit(VM_ENTRY)
+            exit_ = cpu.enter(reply)
+            reply = self._handlers[exit_[0]](exit_)
+
+    def get_regs(self) -> KvmRegs:
+        """KVM_GET_REGS."""
+        return KvmRegs(*self.cpu.registers.general())
+
+    def set_regs(self, regs: KvmRegs) -> None:
+        """KVM_SET_REGS. Raises UsageError while an MMIO or port exit waits for its answer."""
+        if self._complete is not None:
+            raise UsageError("registers can't be set before the pending access is completed")
+        self.cpu.registers.set_general(tuple(getattr(regs, name) for name in GENERAL))
+
+    def get_sregs(self) -> KvmSregs:
+        """KVM_GET_SREGS: as set, with control registers and selectors as they are now."""
+        sregs = self._sregs
+        registers = self.cpu.registers
+        for name, number in CONTROL.items():
+            setattr(sregs, name, registers.read_special(number))
+        for name in ("cs", "ds", "es", "fs", "gs", "ss"):
+            getattr(sregs, name).selector = registers.read_special(SEGMENTS[name])
+        sregs.idt.base, sregs.idt.limit = registers.idt()
+        sregs.gdt.base, sregs.gdt.limit = registers.gdt()
+        sregs.efer = registers.read_msr(MSR_EFER)
+        return sregs
+
+    def set_sregs(self, sregs: KvmSregs) -> None:
+        """KVM_SET_SREGS, before the first run: this chooses the processor's mode."""
+        if self._cpu is not None:
+            raise UsageError("the toy KVM takes special registers before the first KVM_RUN only")
+        self._sregs = sregs
+        self._cpu = self._create_cpu(_bits(sregs))
+        self._load_sregs(self._cpu, sregs)
+
+    @property
+    def deadline(self) -> int:
+        """When the time slice ends, in guest instructions: run() returns KVM_EXIT_INTR."""
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, instructions: int) -> None:
+        self._deadline = instructions
+        if self._cpu is not None:
+            self._cpu.clock.limit = instructions
+
+    @property
+    def instructions(self) -> int:
+        """Guest instructions executed so far."""
+        return self.cpu.now()
+
+    @property
+    def cpu(self) -> Cpu:
+        """The processor; one fresh from reset (real mode) if nobody set special registers."""
+        if self._cpu is None:
+            self._cpu = self._create_cpu(16)
+        return self._cpu
+
+    def close(self) -> None:
+        """Close the file descriptor."""
+        if self._cpu is not None:
+            self._cpu.close()
+
+    # Exit handlers: None returns to userspace, a number answers and re-enters ------------
+
+    def _handle_ept(self, exit_: VmExit) -> int | None:
+        reason, gpa, size, is_write, *_ = exit_
+        if size == 0:
+            return self._handle_emulation_failure(reason, gpa, is_write)
+        ledger = self._ledger
+        mapping = self.kvm_run.mapping
+        MMIO_LAYOUT.pack_into(mapping, EXIT_OFFSET, gpa, 0, size, is_write)
+        if is_write:
+            ledger.store(ledger.guest_to_kvm, mapping, MMIO_DATA_OFFSET, exit_[4], size)
+        else:
+            self._complete = (_MMIO, MMIO_DATA_OFFSET, size)
+        if self._trace.enabled:
+            kind = "write" if is_write else "read-unsatisfied"
+            self._trace.emit(KVM_MMIO, kind, size, gpa, exit_[4])
+        return self._return(_MMIO)
+
+    def _handle_io(self, exit_: VmExit) -> int | None:
+        _, port, size, is_write, value, count = exit_
+        ledger = self._ledger
+        mapping = self.kvm_run.mapping
+        direction = KVM_EXIT_IO_OUT if is_write else KVM_EXIT_IO_IN
+        IO_LAYOUT.pack_into(mapping, EXIT_OFFSET, direction, size, port, count, PIO_DATA_OFFSET)
+        if is_write:
+            ledger.store(ledger.guest_to_kvm, mapping, PIO_DATA_OFFSET, value, size)
+        else:
+            self._complete = (_IO, PIO_DATA_OFFSET, size * count)
+        if self._trace.enabled:
+            rw = "write" if is_write else "read"
+            self._trace.emit(KVM_PIO, rw, port, size, count, value)
+        return self._return(_IO)
+
+    def _handle_vmcall(self, _exit: VmExit) -> int | None:
+        """kvm_emulate_hypercall(): most end in the kernel."""
+        registers = self.cpu.registers
+        nr, *args = (registers.read(name) for name in ("rax", "rbx", "rcx", "rdx", "rsi"))
+        if self.cpu.bits != 64:
+            nr, *args = (value & 0xFFFFFFFF for value in (nr, *args))
+        privileged = registers.read_special(SEGMENTS["cs"]) & 3 == 0 or self.cpu.bits == 16
+        if nr == Hypercall.MAP_GPA_RANGE and self.exit_hypercalls >> nr & 1 and privileged:
+            hypercall = self.kvm_run.hypercall
+            hypercall.nr, hypercall.ret, hypercall.flags = nr, 0, int(self.cpu.bits == 64)
+            hypercall.args[:] = [*args[:3], 0, 0, 0]
+            self._complete = (int(KvmExit.HYPERCALL), 0, 0)
+            return self._return(int(KvmExit.HYPERCALL))
+        if not privileged:
+            result = -KVM_EPERM
+        else:
+            result = 0 if nr == Hypercall.VAPIC_POLL_IRQ else -KVM_ENOSYS
+        if self._trace.enabled:
+            self._trace.emit(KVM_HYPERCALL, nr, *args, result)
+        return result & (1 << self.cpu.bits) - 1
+
+    def _handle_triple_fault(self, exit_: VmExit) -> int | None:
+        vector = exit_[1]
+        registers = self.cpu.registers
+        base, limit = registers.idt()
+        what = EXCEPTIONS.get(vector, f"interrupt {vector}")
+        if vector == 14:
+            what += f" at {registers.read_special(CONTROL['cr2']):#x}"
+        self.explanation = (
+            f"{what}, but the IDT (base {base:#x}, limit {limit:#x}) has no gate {vector}: "
+            "a processor makes that a double fault, then a triple fault, and resets"
+        )
+        return self._return(_SHUTDOWN)
+
+    def _handle_exception(self, exit_: VmExit) -> int | None:
+        vector = exit_[1]
+        what = EXCEPTIONS.get(vector, f"interrupt {vector}")
+        self.explanation = (
+            f"{what}: this KVM does not deliver exceptions through the guest's IDT yet"
+        )
+        return self._internal_error(InternalError.DELIVERY_EV, [vector])
+
+    def _handle_emulation_failure(self, _reason: int, gpa: int, why: str) -> int | None:
+        if why == "fetch":
+            self.explanation = (
+                f"the guest jumped to {gpa:#x}, where there is no RAM to execute from; "
+                "KVM can't emulate code that it can't read"
+            )
+        else:
+            self.explanation = (
+                f"one access that begins in RAM and ends in a device (at {gpa:#x}); "
+                "this KVM does not emulate that"
+            )
+        code = self.cpu.read_linear(self.cpu.linear_rip(), 15)
+        return self._internal_error(InternalError.EMULATION, list(code))
+
+    def _emulate_cpuid(self, leaf: int, subleaf: int) -> CpuidRegisters:
+        values = cpuid(leaf)
+        if self._trace.enabled:
+            self._trace.emit(KVM_CPUID, leaf, subleaf, *values)
+        return values
+
+    # Helpers ------------------------------------------------------------------------------
+
+    def _return(self, reason: int) -> int | None:
+        """Leave for userspace."""
+        self.kvm_run.fields.exit_reason = reason
+        self._ledger.userspace[reason] += 1
+        if self._trace.enabled:
+            self._trace.emit(KVM_USERSPACE_EXIT, reason)
+        return None
+
+    def _internal_error(self, suberror: InternalError, data: Sequence[int]) -> int | None:
+        internal = self.kvm_run.internal
+        internal.suberror = suberror
+        internal.ndata = len(data)
+        internal.data[: len(data)] = data
+        return self._return(int(KvmExit.INTERNAL_ERROR))
+
+    def _completion(self) -> int:
+        """complete_userspace_io(): fetch what QEMU answered, for the waiting instruction."""
+        assert self._complete is not None
+        reason, offset, size = self._complete
+        self._complete = None
+        if reason == KvmExit.HYPERCALL:
+            return int(self.kvm_run.hypercall.ret)
+        return self._ledger.load(self._ledger.kvm_to_guest, self.kvm_run.mapping, offset, size)
+
+    def _trace_exit(self, reason: int, address: int, size: int) -> None:
+        cpu = self.cpu
+        self._trace.now = cpu.now()
+        self._trace.emit(VM_EXIT, reason, cpu.linear_rip(), address, size)
+
+    def _create_cpu(self, bits: int) -> Cpu:
+        mode = {16: CpuMode.REAL, 32: CpuMode.PROTECTED, 64: CpuMode.LONG}[bits]
+
+        def lengths(code: bytes, address: int) -> list[int]:
+            from toyvisor.guest.disassembler import disassemble
+
+            return [instruction.size for instruction in disassemble(code, address, mode)]
+
+        cpu = Cpu(bits, self._memory, self._ledger.exits, self._kernel, lengths)
+        cpu.clock.limit = self._deadline
+        cpu.registers.write("rflags", 2)
+        return cpu
+
+    def _load_sregs(self, cpu: Cpu, sregs: KvmSregs) -> None:
+        registers = cpu.registers
+        registers.set_gdt(sregs.gdt.base, sregs.gdt.limit)
+        registers.set_idt(sregs.idt.base, sregs.idt.limit)
+        if cpu.bits == 64:
+            registers.write_msr(MSR_EFER, sregs.efer)
+        registers.write_special(CONTROL["cr4"], sregs.cr4)
+        registers.write_special(CONTROL["cr3"], sregs.cr3)
+        registers.write_special(CONTROL["cr0"], sregs.cr0)
+        for name in ("cs", "ds", "es", "fs", "gs", "ss"):
+            registers.write_special(SEGMENTS[name], getattr(sregs, name).selector)
+
+
+def _bits(sregs: KvmSregs) -> int:
+    """Width of the code that these special registers make the processor run."""
+    if not sregs.cr0 & CR0_PE:
+        return 16
+    return 64 if sregs.efer & EFER_LMA else 32
+
+
+#: Exceptions by vector (Intel SDM vol. 3, table 7-1).
+EXCEPTIONS: dict[int, str] = {
+    0: "divide error (#DE)",
+    1: "debug exception (#DB)",
+    3: "breakpoint (#BP, int3)",
+    4: "overflow (#OF)",
+    5: "bound range exceeded (#BR)",
+    6: "invalid opcode (#UD)",
+    7: "device not available (#NM)",
+    8: "double fault (#DF)",
+    10: "invalid TSS (#TS)",
+    11: "segment not present (#NP)",
+    12: "stack fault (#SS)",
+    13: "general protection fault (#GP)",
+    14: "page fault (#PF)",
+    16: "x87 error (#MF)",
+    17: "alignment check (#AC)",
+    19: "SIMD exception (#XM)",
+}
