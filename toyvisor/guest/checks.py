@@ -17,9 +17,11 @@ _LOCKABLE = frozenset(
 )  # fmt: skip
 """SDM vol. 2, LOCK: the only instructions, and only with a memory destination."""
 
-_SHIFTS = frozenset({"shl", "sal", "shr", "sar", "rol", "ror", "rcl", "rcr"})
-_BYTE_IMMEDIATE = _SHIFTS | {"shld", "shrd", "bt", "bts", "btr", "btc", "int", "in", "out", "enter"}
-_NEEDS_SIZE = _SHIFTS | {
+SHIFTS = frozenset({"shl", "sal", "shr", "sar", "rol", "ror", "rcl", "rcr"})
+_BYTE_IMMEDIATE = SHIFTS | {
+    "aam", "aad", "xabort", "shld", "shrd", "bt", "bts", "btr", "btc", "int", "in", "out", "enter",
+}  # fmt: skip
+_NEEDS_SIZE = SHIFTS | {
     "inc", "dec", "neg", "not", "mul", "imul", "div", "idiv", "movzx", "movsx",
     "mov", "add", "adc", "sub", "sbb", "and", "or", "xor", "cmp", "test",
     "fld", "fst", "fstp", "fadd", "fsub", "fsubr", "fmul", "fdiv", "fdivr", "fcom", "fcomp",
@@ -132,8 +134,8 @@ def _check_memory_size(mnemonic: str, operands: Operands) -> None:
     if memory is None or memory.size is not None or mnemonic not in _NEEDS_SIZE:
         return
     others = [o for o in operands if isinstance(o, Register)]
-    if mnemonic in _SHIFTS or (mnemonic in ("bt", "bts", "btr", "btc") and memory is operands[0]):
-        others = [o for o in others if mnemonic not in _SHIFTS]  # cl says nothing of the size
+    if mnemonic in SHIFTS or (mnemonic in ("bt", "bts", "btr", "btc") and memory is operands[0]):
+        others = [o for o in others if mnemonic not in SHIFTS]  # cl says nothing of the size
     if not others or mnemonic in _EXTENDS:
         raise EvaluationError(
             f"how many bytes does {mnemonic} access here?", memory.column,
@@ -147,7 +149,7 @@ def _check_immediates(mnemonic: str, operands: Operands, column: int) -> None:
             continue
         if mnemonic in _BYTE_IMMEDIATE:
             limit = 16 if mnemonic == "enter" and position == 0 else 8
-            if not -(1 << (limit - 1)) <= operand.number < 1 << limit:
+            if not 0 <= operand.number < 1 << limit:
                 raise _does_not_fit(operand, f"{limit} bits")
             continue
         size = next((s for o in operands if (s := _operand_size(o))), None)

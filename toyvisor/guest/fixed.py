@@ -139,7 +139,12 @@ def _with_operand(mnemonic: str, operands: tuple[Operand, ...], bits: int) -> by
             return _push(immediate, bits)
         case (("push" | "pop"), Register(name, column)) if name in registers.SEGMENTS:
             return _segment(mnemonic, name, column, bits)
-        case (("ret" | "retn" | "retf" | "lret"), Immediate(number, column)):
+        case (
+            ("ret" | "retn" | "retf" | "lret" | "retfq" | "lretq"),
+            Immediate(number, column),
+        ):
+            if mnemonic.endswith("q") and bits != 64:
+                raise EvaluationError(f"{mnemonic} does not exist in {bits}-bit code", column)
             if not 0 <= number < 1 << 16:
                 raise EvaluationError(f"{number} does not fit in 16 bits", column)
             opcode = {"ret": "c2", "retn": "c2", "retfq": "48ca", "lretq": "48ca"}

@@ -64,6 +64,8 @@ def _without_prefixes(encoder: Encoder, wanted: Concrete, address: int, at_least
                 )
             return branches.encode_near(mnemonic, target, address, bits, at_least)
     checks.check_operands(mnemonic, operands, bits, wanted.column)
+    if mnemonic.endswith("64") and bits != 64 and operands:
+        raise EvaluationError(f"{mnemonic} does not exist in {bits}-bit code", wanted.column)
     fixed = encode_fixed(mnemonic, operands, bits, wanted.column)
     if fixed is not None:
         return fixed
@@ -86,6 +88,8 @@ def _normalise(wanted: Concrete) -> Concrete:
                 memory.column,
                 f"write `{mnemonic} far [...]` or `{mnemonic} word ptr [...]`",
             )
+        case (("push" | "pop"), (Memory(size=None) as memory,)):
+            return replace(wanted, operands=(replace(memory, size=wanted.bits // 8),))
         case "mov", (Register(to), Register(name)) if (
             wanted.bits != 16 and to in registers.SEGMENTS and registers.SIZES.get(name) == 2
         ):  # the processor reads 16 bits anyway; this saves a prefix
@@ -168,9 +172,17 @@ def _absolute(encoder: Encoder, wanted: Concrete, memory: Memory) -> bytes:
     return _accept(wanted, answer)
 
 
+_TABLE_REGISTERS = frozenset({"lgdt", "lidt", "sgdt", "sidt"})
+
+
 def _checked(encoder: Encoder, wanted: Concrete) -> bytes:
     text = instruction_text(wanted.mnemonic, wanted.operands)
-    return _accept(wanted, _ask(encoder, wanted, text))
+    answer = _ask(encoder, wanted, text)
+    if wanted.bits == 32 and wanted.mnemonic in _TABLE_REGISTERS:
+        # Keystone adds a 66 here, and the processor would use only 24 bits of the base.
+        code = answer.code.replace(b"\x66\x0f\x01", b"\x0f\x01", 1)
+        answer = encoder.decode(wanted.bits, code)
+    return _accept(wanted, answer)
 
 
 def _ask(encoder: Encoder, wanted: Concrete, text: str) -> Encoded:

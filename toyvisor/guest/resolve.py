@@ -66,7 +66,7 @@ def _immediate(instruction: Instruction, source: ImmediateSource, evaluate: Eval
     if value.labels not in (0, 1):
         raise source.value.error("the sum of addresses means nothing")
     mnemonic = instruction.mnemonic
-    to_memory = source.pointer or mnemonic in _MEMORY_ONLY
+    to_memory = source.pointer or (mnemonic in _MEMORY_ONLY and value.is_address)
     if source.pointer and not value.is_address and not source.reach:
         raise source.value.error(
             "a plain number is no memory operand",

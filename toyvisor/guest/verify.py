@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from toyvisor.guest import registers
 from toyvisor.guest.branches import CONDITION_CODES
+from toyvisor.guest.checks import SHIFTS
 from toyvisor.guest.encoder import Decoded
 from toyvisor.guest.operands import FarPointer, Immediate, Memory, Operand, Register
 
@@ -20,7 +21,7 @@ _SAME_MNEMONIC = {
     "ljmp": "jmp", "loopz": "loope", "loopnz": "loopne", "icebp": "int1", "jecxz": "jcxz",
     "jrcxz": "jcxz", "fsave": "fnsave", "movq": "movd", "setpe": "setp", "setpo": "setnp",
     "cmpxchg486": "cmpxchg", "fcompp": "fcompp", "fxsave64": "fxsave", "fxrstor64": "fxrstor",
-    "xsave64": "xsave", "xrstor64": "xrstor", "sysretq": "sysret", "sysretl": "sysret",
+    "fucompi": "fucomip", "fcompi": "fcomip", "xsave64": "xsave", "xrstor64": "xrstor", "sysretq": "sysret", "sysretl": "sysret",
 }  # fmt: skip
 _CONDITIONAL = re.compile(r"(j|set|cmov)([a-z]{1,3})\Z")
 _UNORDERED = frozenset({"test", "xchg"})
@@ -72,7 +73,8 @@ def mismatch(
     got = _split_mnemonic(decoded.mnemonic)
     shown = f"{decoded.mnemonic} {decoded.operands}".strip()
     if canonical_mnemonic(mnemonic) != canonical_mnemonic(got):
-        return shown
+        popping = not operands and mnemonic.startswith("f") and got == mnemonic + "p"
+        return None if popping else shown  # `fadd` alone is faddp, for every assembler
     if mnemonic.startswith("f") and not any(isinstance(o, Memory) for o in operands):
         return None  # the x87's implied st(0) is written in too many ways
     asked = [_asked(o, bits, decoded.size) for o in operands]
@@ -81,9 +83,11 @@ def mismatch(
         return None  # implied operands, which Capstone spells out
     if mnemonic == "imul" and len(asked) == 2 and isinstance(asked[1], int):
         asked = [asked[0], asked[0], asked[1]]
+    if mnemonic in SHIFTS and asked[1:] == [1] and len(found) == 1:
+        asked.pop()  # Capstone leaves the 1 of some out
     if len(asked) != len(found):
         return shown
-    width = _width(operands, bits)
+    width = _width(operands)
     pairs = list(zip(asked, found, strict=True))
     if all(_same(a, f, width, mnemonic) for a, f in pairs):
         return None
@@ -98,14 +102,14 @@ def _split_mnemonic(mnemonic: str) -> str:
     return mnemonic.split()[-1] if mnemonic else mnemonic
 
 
-def _width(operands: tuple[Operand, ...], bits: int) -> int:
+def _width(operands: tuple[Operand, ...]) -> int:
     """The width in bits that numbers are compared in."""
     for operand in operands:
         if isinstance(operand, Register) and operand.name in registers.SIZES:
             return 8 * registers.SIZES[operand.name]
         if isinstance(operand, Memory) and operand.size is not None:
             return min(8 * operand.size, 64)
-    return bits
+    return 64
 
 
 def _asked(operand: Operand, bits: int, size: int) -> _Operand:
