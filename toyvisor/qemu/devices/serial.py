@@ -104,12 +104,17 @@ class Serial16550:
 
     def write(self, offset: int, size: int, value: int) -> None:
         """A store. A wider one is one byte after the other, low byte and low port first."""
+        if size == 1:  # what drivers do; the rest is for completeness
+            self._WRITERS[offset & 7](self, value)
+            return
         for port in range(offset, min(offset + size, 8)):
             self._WRITERS[port](self, value & 0xFF)
             value >>= 8
 
     def read(self, offset: int, size: int) -> int:
         """A load, byte by byte as well; past the last port there is only the idle bus."""
+        if size == 1:
+            return self._READERS[offset & 7](self)
         value = 0
         for index in range(size):
             port = offset + index
@@ -256,8 +261,12 @@ class Serial16550:
 
     def _accept_input(self) -> None:
         while self._waiting and not self._mcr & MCR_LOOP:
-            full = len(self._fifo) >= FIFO_LENGTH if self._fcr & FCR_ENABLE else self._lsr & LSR_DR
-            if full:
+            if self._fcr & FCR_ENABLE:
+                # Up to the trigger level only, so that the level the guest chose has a meaning.
+                room = len(self._fifo) < self._trigger
+            else:
+                room = not self._lsr & LSR_DR
+            if not room:
                 return
             self._receive_byte(self._waiting.popleft())
 
