@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from toyvisor.errors import InputError
 from toyvisor.host.frames import ETH_HLEN, MAX_FRAME
@@ -166,12 +166,14 @@ def _read_section_header(source: _Source) -> bool:
 
 def _read_block(source: _Source, start: bytes, little: bool) -> tuple[int, bytes]:
     """The block whose four type bytes have been read: its type, and all its bytes."""
-    order = "little" if little else "big"
+    order: Literal["little", "big"] = "little" if little else "big"
     length_bytes = source.read(4)
-    length = int.from_bytes(length_bytes, order)  # type: ignore[arg-type]
+    length = int.from_bytes(length_bytes, order)
     _check_block_length(source, length, 12)
-    kind = int.from_bytes(start, order)  # type: ignore[arg-type]
-    return kind, start + length_bytes + source.read(length - 8)
+    block = start + length_bytes + source.read(length - 8)
+    if block[-4:] != length_bytes:  # the length stands at both ends
+        raise source.error(f"damaged before frame {source.number}: a block without an end")
+    return int.from_bytes(start, order), block
 
 
 def _check_block_length(source: _Source, length: int, least: int) -> None:
@@ -223,7 +225,9 @@ def _check(source: _Source, link_type: int, captured: int, original: int) -> Non
         raise source.error(f"{what}; an Ethernet header alone has {ETH_HLEN}")
     if original > MAX_FRAME or captured > MAX_FRAME:
         raise source.error(f"{what}, more than the {MAX_FRAME} a tap takes")
-    if captured != original:
+    if captured > original:
+        raise source.error(f"damaged: {what}, and yet {captured} were captured")
+    if captured < original:
         raise source.error(
             f"{what}, of which only {captured} were captured",
             hint="capture whole frames: tcpdump -s 0",

@@ -23,13 +23,15 @@ class PcapWriter:
     Packet n has the time n microseconds: two equal runs give equal files.
     """
 
-    __slots__ = ("_file", "_temporary", "_writer", "count", "path")
+    __slots__ = ("_file", "_target", "_temporary", "_writer", "count", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.count = 0
         try:
-            self._file, self._temporary = _open_beside(os.path.realpath(path), path)
+            # A link stays a link: what it points to is replaced.
+            self._target = os.path.realpath(path)
+            self._file, self._temporary = _open_beside(self._target, path)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"{path}: cannot be written: {reason}") from None
@@ -46,31 +48,26 @@ class PcapWriter:
         self.count += 1
 
     def close(self) -> None:
-        """The run went well: the capture takes its place. Again: nothing."""
-        if self._file.closed:
-            return
+        """The run went well: the capture takes its place. Once more: nothing."""
         try:
             self._file.close()
             if self._temporary is not None:
-                os.replace(self._temporary, os.path.realpath(self.path))
+                os.replace(self._temporary, self._target)
         except OSError as error:
             raise self._failed(error) from None
+        self._temporary = None
 
     def discard(self) -> None:
         """The run failed: leave what was there. After close(): nothing."""
-        if self._file.closed:
-            return
         with suppress(OSError):  # what could not be flushed is not wanted
             self._file.close()
         if self._temporary is not None:
             with suppress(OSError):
                 os.unlink(self._temporary)
+            self._temporary = None
 
     def _failed(self, error: OSError) -> InputError:
         self.discard()
-        if self._temporary is not None:
-            with suppress(OSError):
-                os.unlink(self._temporary)
         return InputError(f"{self.path}: cannot be written: {error.strerror or error}")
 
     def __enter__(self) -> PcapWriter:
