@@ -154,14 +154,16 @@ def _check_immediates(mnemonic: str, operands: Operands, column: int) -> None:
             continue
         size = next((s for o in operands if (s := _operand_size(o))), None)
         if size is not None and size <= 8:
-            _check_fits(mnemonic, operand, size)
+            to_register = isinstance(operands[0], Register) and mnemonic in ("mov", "movabs")
+            _check_fits(operand, size, whole=to_register)
 
 
-def _check_fits(mnemonic: str, immediate: Immediate, size: int) -> None:
+def _check_fits(immediate: Immediate, size: int, *, whole: bool) -> None:
+    """`whole`: only mov to a register takes 64-bit numbers."""
     number, width = immediate.number, 8 * size
     if not -(1 << (width - 1)) <= number < 1 << width:
         raise _does_not_fit(immediate, f"{width} bits")
-    if size < 8 or mnemonic in ("mov", "movabs"):
+    if size < 8 or whole:
         return
     if not -(1 << 31) <= signed(number, 64) < 1 << 31:
         raise _does_not_fit(

@@ -21,7 +21,8 @@ _SAME_MNEMONIC = {
     "ljmp": "jmp", "loopz": "loope", "loopnz": "loopne", "icebp": "int1", "jecxz": "jcxz",
     "jrcxz": "jcxz", "fsave": "fnsave", "movq": "movd", "setpe": "setp", "setpo": "setnp",
     "cmpxchg486": "cmpxchg", "fcompp": "fcompp", "fxsave64": "fxsave", "fxrstor64": "fxrstor",
-    "fucompi": "fucomip", "fcompi": "fcomip", "xsave64": "xsave", "xrstor64": "xrstor", "sysretq": "sysret", "sysretl": "sysret",
+    "fucompi": "fucomip", "fcompi": "fcomip",
+    "xsave64": "xsave", "xrstor64": "xrstor", "sysretq": "sysret", "sysretl": "sysret",
 }  # fmt: skip
 _CONDITIONAL = re.compile(r"(j|set|cmov)([a-z]{1,3})\Z")
 _UNORDERED = frozenset({"test", "xchg"})
