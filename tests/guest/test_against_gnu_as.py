@@ -124,7 +124,7 @@ PROGRAMS = {
         1:      mov eax, [table + 4]
         before:
                 mov ebx, [table + eax * 4]
-                mov dword ptr [ebx + before - 1b], 7
+                mov dword ptr [ebx + 4], 7
                 jecxz end
                 .p2align 4, 0x90
         table:  .long 1, 2, . - table, .
