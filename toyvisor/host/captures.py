@@ -105,7 +105,7 @@ def _walk(source: _Source) -> Iterator[bytes]:
 def _walk_pcap(source: _Source, magic: bytes, pcap: Any) -> Iterator[bytes]:
     """Record after record of a classic capture."""
     packet_header = pcap.MAGIC_TO_PKT_HDR[_BIG_U32.unpack(magic)[0]]
-    little = packet_header.__byte_order__ == "<"
+    little = packet_header in (pcap.LEPktHdr, pcap.LEPktModHdr)
     file_header = pcap.LEFileHdr if little else pcap.FileHdr
     header = file_header(magic + source.read(file_header.__hdr_len__ - len(magic)))
     link_type = header.linktype & 0xFFFF  # the upper half is about an FCS

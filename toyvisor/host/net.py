@@ -88,5 +88,7 @@ def open_net(value: str | None = None) -> NetBackend:
 def _same_file(one: str, other: str) -> bool:
     try:
         return os.path.samefile(one, other)
-    except (OSError, ValueError):  # one of them is not there yet, or has no possible name
+    except OSError:  # one of them is not there yet
         return os.path.realpath(one) == os.path.realpath(other)
+    except ValueError:  # no name that a file can have; whoever opens it says so
+        return False

@@ -1,0 +1,17 @@
+"""What the tests of the host's files share."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write bytes to a file; returns its path."""
+
+    def save(data: bytes, name: str = "in.pcap") -> str:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return str(path)
+
+    return save
