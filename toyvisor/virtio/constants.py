@@ -31,6 +31,13 @@ class Status(IntFlag):
     FAILED = 0x80  # the guest has given up on the device
 
 
+class Interrupt(IntFlag):
+    """Why a device interrupts: InterruptStatus (4.2.2), the ISR of PCI (4.1.4.5)."""
+
+    USED_BUFFER = 1
+    CONFIG_CHANGE = 2
+
+
 class Feature(IntFlag):
     """Feature bits that belong to the queues, not to a device type (VIRTIO 1.2, 6)."""
 

@@ -35,23 +35,31 @@ class UsedBuffer(NamedTuple):
 class DriverQueue:
     """A split virtqueue as its driver sees it, laid out in guest RAM from `base`.
 
-    After the three parts comes room for one indirect table of queue-size descriptors for
-    each head. `end` is the first address that is not used.
+    After the three parts comes room for an indirect table of `table_size` descriptors for
+    each head, if that was negotiated. `end` is the first address that is not used.
     """
 
     def __init__(
-        self, memory: GuestMemory, base: int, size: int, *, features: int = 0, start: int = 0
+        self,
+        memory: GuestMemory,
+        base: int,
+        size: int,
+        *,
+        features: int = 0,
+        start: int = 0,
+        table_size: int = 16,
     ) -> None:
         desc_bytes, avail_bytes, used_bytes = area_sizes(size)
         self.memory = memory
         self.size = size
+        self.table_size = table_size
         self.event_idx = bool(features & Feature.EVENT_IDX)
         self.indirect = bool(features & Feature.INDIRECT_DESC)
         self.desc = _align(base, 16)
         self.avail = _align(self.desc + desc_bytes, 2)
         self.used = _align(self.avail + avail_bytes, 4)
         self.tables = _align(self.used + used_bytes, 16)
-        self.end = self.tables + (16 * size * size if self.indirect else 0)
+        self.end = self.tables + (16 * table_size * size if self.indirect else 0)
         # Our own copies of what the device only reads: it can't lie to us about them.
         self.avail_idx = start
         self.last_used = start
@@ -83,7 +91,7 @@ class DriverQueue:
         """Place a buffer into the descriptor table and the available ring (steps 1 and 2).
 
         The device does not see it before `publish()`. `indirect` None: use an indirect table
-        when it was negotiated and the chain has more than one element, as Linux does.
+        when it was negotiated and the chain has more than one element (and fits), as Linux does.
         Returns the head of the chain.
         """
         elements = [(span, 0) for span in readable]
@@ -91,14 +99,16 @@ class DriverQueue:
         if not elements:
             raise ValueError("a buffer has at least one element (VIRTIO 1.2, 2.7.13.1)")
         if indirect is None:
-            indirect = self.indirect and len(elements) > 1
+            indirect = self.indirect and 1 < len(elements) <= self.table_size
+        if indirect and len(elements) > self.table_size:
+            raise ValueError(f"{len(elements)} elements in a table of {self.table_size}")
         needed = 1 if indirect else len(elements)
         if needed > len(self._free):
             raise QueueFullError(f"{needed} descriptors needed, {len(self._free)} free")
         indices = [self._free.pop() for _ in range(needed)]
         head = indices[0]
         if indirect:
-            table = self.tables + 16 * self.size * head
+            table = self.tables + 16 * self.table_size * head
             self._write_chain(table, list(range(len(elements))), elements)
             self.write_descriptor(head, table, 16 * len(elements), DescriptorFlag.INDIRECT)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from toyvisor.memory import GuestMemory, GuestMemoryFault
+from toyvisor.memory import GuestMemory, GuestMemoryError
 from toyvisor.trace.ledger import Ledger
 from toyvisor.virtio import errors
 from toyvisor.virtio.ring_memory import RingMemory
@@ -36,7 +36,7 @@ def map_area(
         raise errors.ALIGNMENT.broken(f"the {part} is at {address:#x}, not aligned to {alignment}")
     try:
         return RingMemory(address, memory.view(address, length), ledger)
-    except GuestMemoryFault as fault:
+    except GuestMemoryError as fault:
         raise errors.AREA_RANGE.broken(
             f"the {part}, {length} bytes at {address:#x}, is not all in RAM"
         ) from fault

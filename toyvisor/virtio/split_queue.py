@@ -31,7 +31,7 @@ is bounded by the queue size, which was checked when the queue was made ready.
 
 from __future__ import annotations
 
-from toyvisor.memory import GuestMemory, GuestMemoryFault
+from toyvisor.memory import GuestMemory, GuestMemoryError
 from toyvisor.trace.events import VIRTQUEUE_FILL, VIRTQUEUE_FLUSH, VIRTQUEUE_POP
 from toyvisor.trace.ledger import Ledger
 from toyvisor.virtio import errors
@@ -150,6 +150,7 @@ class SplitQueue:
     def stop(self) -> None:
         """Touch guest memory no more (4.2.2.1: QueueReady is zero; 2.4.1: reset)."""
         self.running = False
+        self._avail_idx = self._last_avail  # what is known, but not taken, is forgotten
 
     # Taking buffers (steps 5 and 6) ----------------------------------------------------
 
@@ -188,7 +189,7 @@ class SplitQueue:
     def has_available(self) -> bool:
         """Whether the driver has made more buffers available; reads avail.idx if need be."""
         if self._last_avail != self._avail_idx:
-            return self.running
+            return True
         if not self.running:
             return False
         idx: int = self._avail.load(LE16, _IDX)[0]
@@ -250,7 +251,7 @@ class SplitQueue:
             )
         try:
             return self._memory.view(addr, length)
-        except GuestMemoryFault as fault:
+        except GuestMemoryError as fault:
             raise errors.BUFFER_RANGE.broken(
                 f"queue {self.name}: descriptor {index} names {length} bytes at {addr:#x}, "
                 f"which are not all RAM"
@@ -292,7 +293,7 @@ class SplitQueue:
         """Map an indirect table. No alignment is asked of it."""
         try:
             return RingMemory(addr, self._memory.view(addr, length), self._desc.ledger)
-        except GuestMemoryFault as fault:
+        except GuestMemoryError as fault:
             raise errors.INDIRECT_RANGE.broken(
                 f"queue {self.name}: an indirect table of {length} bytes at {addr:#x}, which "
                 f"are not all RAM"

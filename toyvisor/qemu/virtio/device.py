@@ -15,9 +15,8 @@ from typing import Protocol
 from toyvisor.errors import GuestError, UsageError
 from toyvisor.qemu.device import DeviceContext
 from toyvisor.qemu.virtio import rules
-from toyvisor.qemu.virtio.registers import Interrupt
 from toyvisor.trace.events import DEVICE, VIRTIO_NOTIFY, VIRTIO_SET_STATUS
-from toyvisor.virtio.constants import DeviceId, Feature, Status
+from toyvisor.virtio.constants import DeviceId, Feature, Interrupt, Status
 from toyvisor.virtio.layout import QueueConfig
 from toyvisor.virtio.split_queue import SplitQueue
 

@@ -16,9 +16,9 @@ from toyvisor.errors import GuestError
 from toyvisor.qemu.device import DeviceContext
 from toyvisor.qemu.virtio import registers, rules
 from toyvisor.qemu.virtio.device import QueueSlot, VirtioDevice
-from toyvisor.qemu.virtio.registers import CONFIG, REGISTERS, Interrupt, Reg, register_name
+from toyvisor.qemu.virtio.registers import CONFIG, REGISTERS, Reg, register_name
 from toyvisor.trace.events import VIRTIO_QUEUE_NOTIFY
-from toyvisor.virtio.constants import Status
+from toyvisor.virtio.constants import Interrupt, Status
 
 _ALL_ONES = 0xFFFFFFFF
 _LOW, _HIGH = 0xFFFFFFFF, 0xFFFFFFFF << 32

@@ -147,6 +147,9 @@ class VirtioNet(VirtioDevice):
             self.packets_dropped += 1
             return
         sent = writev(self.context.ledger, self.backend, skip(chain.readable, HEADER_SIZE))
+        if sent < 0:  # -errno: the host would not have it; no fault of the driver's
+            self.packets_dropped += 1
+            return
         self.packets_sent += 1
         self.bytes_sent += sent
         if self.context.trace.enabled:

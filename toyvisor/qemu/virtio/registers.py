@@ -6,8 +6,9 @@ meanings are the same.
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
-from typing import NamedTuple
+from enum import IntEnum
+
+from toyvisor.qemu.devices.registers import Bits, Register
 
 MAGIC = 0x74726976  # "virt", little endian
 VERSION = 2  # 1 was the legacy interface
@@ -50,71 +51,76 @@ class Reg(IntEnum):
     CONFIG_GENERATION = 0x0FC
 
 
-class Interrupt(IntFlag):
-    """The bits of InterruptStatus and InterruptACK."""
-
-    USED_BUFFER = 1
-    CONFIG_CHANGE = 2
-
-
-class RegisterInfo(NamedTuple):
-    """One row of the table: the name as the specification has it, direction, meaning."""
-
-    name: str
-    direction: str
-    meaning: str
-
-    @property
-    def readable(self) -> bool:
-        """Whether the driver may read it."""
-        return "R" in self.direction
-
-    @property
-    def writable(self) -> bool:
-        """Whether the driver may write it."""
-        return "W" in self.direction
+_EVENTS = (
+    Bits("USED_BUFFER", 0, "buffers of some queue were used"),
+    Bits("CONFIG_CHANGE", 1, "the configuration changed, or the device needs a reset"),
+)
+_STATUS = (
+    Bits("ACKNOWLEDGE", 0, "the guest has found the device"),
+    Bits("DRIVER", 1, "the guest knows how to drive it"),
+    Bits("DRIVER_OK", 2, "the driver is set up; the device is live"),
+    Bits("FEATURES_OK", 3, "both agree on the features"),
+    Bits("DEVICE_NEEDS_RESET", 6, "the device gave up; only a reset helps"),
+    Bits("FAILED", 7, "the guest gave up"),
+)
 
 
-def _row(name: str, direction: str, meaning: str) -> RegisterInfo:
-    return RegisterInfo(name, direction, meaning)
+def _row(
+    offset: Reg,
+    name: str,
+    access: str,
+    meaning: str,
+    bits: tuple[Bits, ...] = (),
+    *,
+    reset: int = 0,
+) -> Register:
+    return Register(offset, name, access, 4, meaning, bits, reset)
 
 
-REGISTERS: dict[int, RegisterInfo] = {
-    Reg.MAGIC_VALUE: _row("MagicValue", "R", "0x74726976, the letters 'virt'"),
-    Reg.VERSION: _row("Version", "R", "2"),
-    Reg.DEVICE_ID: _row("DeviceID", "R", "what kind of device: 1 is a network card"),
-    Reg.VENDOR_ID: _row("VendorID", "R", "who made it"),
-    Reg.DEVICE_FEATURES: _row("DeviceFeatures", "R", "32 of the features the device offers"),
-    Reg.DEVICE_FEATURES_SEL: _row("DeviceFeaturesSel", "W", "which 32: bits 32*Sel and up"),
-    Reg.DRIVER_FEATURES: _row("DriverFeatures", "W", "32 of the features the driver accepts"),
-    Reg.DRIVER_FEATURES_SEL: _row("DriverFeaturesSel", "W", "which 32: bits 32*Sel and up"),
-    Reg.QUEUE_SEL: _row("QueueSel", "W", "the queue that the queue registers act on"),
-    Reg.QUEUE_NUM_MAX: _row("QueueNumMax", "R", "largest size of the queue; 0: no such queue"),
-    Reg.QUEUE_NUM: _row("QueueNum", "W", "the size the driver chose"),
-    Reg.QUEUE_READY: _row("QueueReady", "RW", "1: the device may use the queue"),
-    Reg.QUEUE_NOTIFY: _row("QueueNotify", "W", "the kick: the index of a queue with new buffers"),
-    Reg.INTERRUPT_STATUS: _row("InterruptStatus", "R", "1 used buffer, 2 configuration change"),
-    Reg.INTERRUPT_ACK: _row("InterruptACK", "W", "the events the driver has handled"),
-    Reg.STATUS: _row("Status", "RW", "how far the driver has come; writing 0 resets"),
-    Reg.QUEUE_DESC_LOW: _row("QueueDescLow", "W", "descriptor area, address bits 0-31"),
-    Reg.QUEUE_DESC_HIGH: _row("QueueDescHigh", "W", "descriptor area, address bits 32-63"),
-    Reg.QUEUE_DRIVER_LOW: _row("QueueDriverLow", "W", "driver area (available ring), bits 0-31"),
-    Reg.QUEUE_DRIVER_HIGH: _row("QueueDriverHigh", "W", "driver area, bits 32-63"),
-    Reg.QUEUE_DEVICE_LOW: _row("QueueDeviceLow", "W", "device area (used ring), bits 0-31"),
-    Reg.QUEUE_DEVICE_HIGH: _row("QueueDeviceHigh", "W", "device area, bits 32-63"),
-    Reg.SHM_SEL: _row("SHMSel", "W", "which shared memory region; there are none"),
-    Reg.SHM_LEN_LOW: _row("SHMLenLow", "R", "its length, bits 0-31; all ones: no such region"),
-    Reg.SHM_LEN_HIGH: _row("SHMLenHigh", "R", "its length, bits 32-63"),
-    Reg.SHM_BASE_LOW: _row("SHMBaseLow", "R", "its address, bits 0-31"),
-    Reg.SHM_BASE_HIGH: _row("SHMBaseHigh", "R", "its address, bits 32-63"),
-    Reg.QUEUE_RESET: _row("QueueReset", "RW", "1 resets one queue, with VIRTIO_F_RING_RESET"),
-    Reg.CONFIG_GENERATION: _row("ConfigGeneration", "R", "changes when the configuration does"),
-}
+_TABLE = (
+    _row(Reg.MAGIC_VALUE, "MagicValue", "R", "the letters 'virt'", reset=MAGIC),
+    _row(Reg.VERSION, "Version", "R", "the layout of these registers", reset=VERSION),
+    _row(Reg.DEVICE_ID, "DeviceID", "R", "what kind of device: 1 is a network card"),
+    _row(Reg.VENDOR_ID, "VendorID", "R", "who made it", reset=VENDOR),
+    _row(Reg.DEVICE_FEATURES, "DeviceFeatures", "R", "32 of the features the device offers"),
+    _row(Reg.DEVICE_FEATURES_SEL, "DeviceFeaturesSel", "W", "which 32: bits 32*Sel and up"),
+    _row(Reg.DRIVER_FEATURES, "DriverFeatures", "W", "32 of the features the driver accepts"),
+    _row(Reg.DRIVER_FEATURES_SEL, "DriverFeaturesSel", "W", "which 32: bits 32*Sel and up"),
+    _row(Reg.QUEUE_SEL, "QueueSel", "W", "the queue that the queue registers act on"),
+    _row(Reg.QUEUE_NUM_MAX, "QueueNumMax", "R", "largest size of the queue; 0: no such queue"),
+    _row(Reg.QUEUE_NUM, "QueueNum", "W", "the size the driver chose"),
+    _row(Reg.QUEUE_READY, "QueueReady", "RW", "1: the device may use the queue"),
+    _row(Reg.QUEUE_NOTIFY, "QueueNotify", "W", "the kick: the index of a queue with new buffers"),
+    _row(
+        Reg.INTERRUPT_STATUS,
+        "InterruptStatus",
+        "R",
+        "events the driver has not acknowledged",
+        _EVENTS,
+    ),
+    _row(Reg.INTERRUPT_ACK, "InterruptACK", "W", "the events the driver has handled", _EVENTS),
+    _row(Reg.STATUS, "Status", "RW", "how far the driver has come; writing 0 resets", _STATUS),
+    _row(Reg.QUEUE_DESC_LOW, "QueueDescLow", "W", "descriptor area, address bits 0-31"),
+    _row(Reg.QUEUE_DESC_HIGH, "QueueDescHigh", "W", "descriptor area, address bits 32-63"),
+    _row(Reg.QUEUE_DRIVER_LOW, "QueueDriverLow", "W", "driver area (available ring), bits 0-31"),
+    _row(Reg.QUEUE_DRIVER_HIGH, "QueueDriverHigh", "W", "driver area, bits 32-63"),
+    _row(Reg.QUEUE_DEVICE_LOW, "QueueDeviceLow", "W", "device area (used ring), bits 0-31"),
+    _row(Reg.QUEUE_DEVICE_HIGH, "QueueDeviceHigh", "W", "device area, bits 32-63"),
+    _row(Reg.SHM_SEL, "SHMSel", "W", "which shared memory region; there are none"),
+    _row(Reg.SHM_LEN_LOW, "SHMLenLow", "R", "its length, bits 0-31; all ones: no such region"),
+    _row(Reg.SHM_LEN_HIGH, "SHMLenHigh", "R", "its length, bits 32-63"),
+    _row(Reg.SHM_BASE_LOW, "SHMBaseLow", "R", "its address, bits 0-31"),
+    _row(Reg.SHM_BASE_HIGH, "SHMBaseHigh", "R", "its address, bits 32-63"),
+    _row(Reg.QUEUE_RESET, "QueueReset", "RW", "1 resets one queue, with VIRTIO_F_RING_RESET"),
+    _row(Reg.CONFIG_GENERATION, "ConfigGeneration", "R", "changes when the configuration does"),
+)
+#: every control register, by offset
+REGISTERS: dict[int, Register] = {register.offset: register for register in _TABLE}
 
 
 def register_name(offset: int) -> str:
     """What a person calls the register at `offset`."""
     if offset >= CONFIG:
         return f"Config+{offset - CONFIG:#x}"
-    info = REGISTERS.get(offset & ~3)
-    return info.name if info else f"no register ({offset:#05x})"
+    register = REGISTERS.get(offset & ~3)
+    return register.name if register else f"no register ({offset:#05x})"
