@@ -22,10 +22,14 @@ from toyvisor.virtio.split_queue import SplitQueue
 
 #: what the queues can do for every device type
 QUEUE_FEATURES = Feature.VERSION_1 | Feature.INDIRECT_DESC | Feature.EVENT_IDX
+# Plain ints: with the guest's words in them, `~` and `|` must not know what a flag is.
+_DRIVER_OK = int(Status.DRIVER_OK)
+_FEATURES_OK = int(Status.FEATURES_OK)
+_NEEDS_RESET = int(Status.DEVICE_NEEDS_RESET)
+_FAILED = int(Status.FAILED)
+_BEGINNING = int(Status.ACKNOWLEDGE | Status.DRIVER)
 #: bits of a status the driver may write
-_DRIVER_BITS = int(
-    Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK | Status.DRIVER_OK | Status.FAILED
-)
+_DRIVER_BITS = _BEGINNING | _FEATURES_OK | _DRIVER_OK | _FAILED
 _FEATURE_PAGES = 4  # feature bits 0 to 127 exist (2.2)
 
 
@@ -103,8 +107,7 @@ class VirtioDevice:
     @property
     def live(self) -> bool:
         """Whether buffers may be consumed (2.1.2): DRIVER_OK, and nothing broken since."""
-        broken = Status.DEVICE_NEEDS_RESET | Status.FAILED
-        return bool(self.status & Status.DRIVER_OK) and not self.status & broken
+        return self.status & (_DRIVER_OK | _NEEDS_RESET | _FAILED) == _DRIVER_OK
 
     def set_status(self, value: int) -> None:
         """The driver writes Status. Raises GuestError when done, if it broke a rule.
@@ -116,20 +119,20 @@ class VirtioDevice:
             self.reset()
             return
         old = self.status
-        if old & Status.FAILED:
+        if old & _FAILED:
             if value != old:
                 raise rules.STATUS_FAILED.broken(f"status {value:#x} written after FAILED")
             return
         breach = self._status_breach(old, value)
         new = value & _DRIVER_BITS & ~old
-        self.status |= new & (Status.ACKNOWLEDGE | Status.DRIVER | Status.FAILED)
-        if new & Status.FAILED:
+        self.status |= new & (_BEGINNING | _FAILED)
+        if new & _FAILED:
             self._stop_queues()
         else:
             breach = self._advance(new) or breach
         if self.context.trace.enabled:
             self.context.trace.emit(VIRTIO_SET_STATUS, self.name, self.status)
-        if new & self.status & Status.DRIVER_OK:
+        if new & self.status & _DRIVER_OK:
             # Buffers may be there already: a driver fills its queues in step 7 (3.1.1).
             for slot in self.queues:
                 self._serve(slot)
@@ -138,10 +141,10 @@ class VirtioDevice:
 
     def _status_breach(self, old: int, value: int) -> GuestError | None:
         """What is wrong with a status, apart from its time; the rest of it still counts."""
-        undefined = value & ~(_DRIVER_BITS | Status.DEVICE_NEEDS_RESET)
+        undefined = value & ~(_DRIVER_BITS | _NEEDS_RESET)
         if undefined:
             return rules.STATUS_UNDEFINED.broken(f"status {value:#x} written")
-        if value & ~old & Status.DEVICE_NEEDS_RESET:
+        if value & ~old & _NEEDS_RESET:
             return rules.STATUS_NEEDS_RESET.broken(f"status {value:#x} written")
         # Whoever does not write back the device's own bit has not cleared anything.
         cleared = old & ~value & _DRIVER_BITS
@@ -153,15 +156,15 @@ class VirtioDevice:
 
     def _advance(self, new: int) -> GuestError | None:
         """Take the steps 5 and 8 of 3.1.1, in their order, as far as they are allowed."""
-        if new & Status.FEATURES_OK:
+        if new & _FEATURES_OK:
             breach = self._features_breach()
             if breach is not None:
                 return breach
-            self.status |= Status.FEATURES_OK
-        if new & Status.DRIVER_OK:
-            if not self.status & Status.FEATURES_OK:
+            self.status |= _FEATURES_OK
+        if new & _DRIVER_OK:
+            if not self.status & _FEATURES_OK:
                 return rules.STATUS_DRIVER_OK.broken("DRIVER_OK written without FEATURES_OK")
-            self.status |= Status.DRIVER_OK
+            self.status |= _DRIVER_OK
         return None
 
     def reset(self) -> None:
@@ -179,9 +182,9 @@ class VirtioDevice:
     def needs_reset(self, error: GuestError) -> None:
         """Give up until the driver resets the device (2.1.2), and tell it if it listens."""
         self.context.errors.report(self.name, error)
-        if self.status & Status.DEVICE_NEEDS_RESET:
+        if self.status & _NEEDS_RESET:
             return
-        self.status |= Status.DEVICE_NEEDS_RESET
+        self.status |= _NEEDS_RESET
         self._stop_queues()
         if self.context.trace.enabled:
             self.context.trace.emit(DEVICE, self.name, "needs reset: " + error.message)
@@ -196,7 +199,7 @@ class VirtioDevice:
     @property
     def features(self) -> int:
         """The negotiated features; none before FEATURES_OK."""
-        return self.accepted if self.status & Status.FEATURES_OK else 0
+        return self.accepted if self.status & _FEATURES_OK else 0
 
     def device_features(self, page: int) -> int:
         """32 of the offered feature bits; pages beyond the last read 0."""
@@ -204,7 +207,7 @@ class VirtioDevice:
 
     def set_driver_features(self, page: int, bits: int) -> None:
         """The driver accepts 32 feature bits. They are checked at FEATURES_OK."""
-        if self.status & Status.FEATURES_OK:
+        if self.status & _FEATURES_OK:
             raise rules.FEATURE_LATE.broken(
                 f"feature bits {bits:#x} of page {page} written after FEATURES_OK"
             )
@@ -253,7 +256,7 @@ class VirtioDevice:
 
     def start_queue(self, slot: QueueSlot) -> None:
         """QueueReady becomes 1: check the configuration and map the ring, or need a reset."""
-        if self.status & (Status.DEVICE_NEEDS_RESET | Status.FAILED):
+        if self.status & (_NEEDS_RESET | _FAILED):
             return  # dead until reset
         try:
             slot.ring = SplitQueue(
@@ -288,9 +291,9 @@ class VirtioDevice:
                 f"queue {index:#x} kicked, there are {len(self.queues)}"
             )
         slot = self.queues[index]
-        if self.status & (Status.DEVICE_NEEDS_RESET | Status.FAILED):
+        if self.status & (_NEEDS_RESET | _FAILED):
             return  # stopped; a driver that does not know yet has done nothing wrong
-        if not self.status & Status.DRIVER_OK:
+        if not self.status & _DRIVER_OK:
             raise rules.NOTIFY_EARLY.broken(
                 f"queue {slot.name} kicked with status {self.status:#x}"
             )
@@ -320,7 +323,7 @@ class VirtioDevice:
 
     def notify_config(self) -> None:
         """A configuration change notification; to a driver that is there to hear it."""
-        if self.status & Status.DRIVER_OK and self.transport is not None:
+        if self.status & _DRIVER_OK and self.transport is not None:
             self.transport.interrupt(Interrupt.CONFIG_CHANGE)
 
 
