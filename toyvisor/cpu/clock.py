@@ -48,6 +48,7 @@ class Clock:
         self.refused: tuple[int, int, int] | None = None
         self._instructions_in: dict[int, int] = {}
         self._cut = (0, 0)
+        self._position: dict[tuple[int, int, int], int] = {}
         self._callbacks = (BlockHook(self._block), EdgeHook(self._translated))
         add_hook(engine, UC_HOOK_BLOCK, self._callbacks[0], 1, 0)
         add_hook(engine, UC_HOOK_EDGE_GENERATED, self._callbacks[1], 1, 0)
@@ -78,18 +79,22 @@ class Clock:
             count -= 1
         self._instructions_in[block.pc | block.size << 64] = count
 
-    def before(self, rip: int, code: bytes, lengths: InstructionLengths) -> int:
+    def before(self, rip: int, code: Callable[[], bytes], lengths: InstructionLengths) -> int:
         """Instructions executed before the one at linear address `rip` of this block.
 
-        `code` is the present block's bytes.
+        `code` gives the present block's bytes.
         """
-        address = self.block
-        done = 0
-        for length in lengths(code, address):
-            if address >= rip:
-                break
-            address += length
-            done += 1
+        key = (rip, self.block, self.block_size)
+        done = self._position.get(key)
+        if done is None:
+            address = self.block
+            done = 0
+            for length in lengths(code(), address):
+                if address >= rip:
+                    break
+                address += length
+                done += 1
+            self._position[key] = done
         return self.with_block - self.block_instructions + done
 
     def cut(self, address: int, size: int) -> None:

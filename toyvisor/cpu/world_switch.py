@@ -68,6 +68,10 @@ _EPT_VIOLATION = int(ExitReason.EPT_VIOLATION)
 _EPT_MISCONFIG = int(ExitReason.EPT_MISCONFIG)
 _IO_INSTRUCTION = int(ExitReason.IO_INSTRUCTION)
 _CPUID = int(ExitReason.CPUID)
+_HLT = int(ExitReason.HLT)
+_VMCALL = int(ExitReason.VMCALL)
+_TRIPLE_FAULT = int(ExitReason.TRIPLE_FAULT)
+_PREEMPTION_TIMER = int(ExitReason.PREEMPTION_TIMER)
 _NOWHERE = (1 << 64) - 1  # "run until": an address that no instruction has
 _INS_OPCODES = (0x6C, 0x6D)
 _PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3))
@@ -115,8 +119,8 @@ class Cpu:
         self._exits = exits
         self._kernel = kernel
         self._lengths = lengths
-        #: Called at each exit that is traced, with (reason, address, size).
-        self.on_exit: Callable[[int, int, int], None] | None = None
+        #: Called at each exit, while it is wanted.
+        self.on_exit: Callable[[], None] | None = None
 
         self._engine = c_void_p()
         check(library.uc_open(UC_ARCH_X86, UC_MODE[bits], ctypes.byref(self._engine)), "to start")
@@ -127,9 +131,9 @@ class Cpu:
         self.clock = Clock(self._engine)
 
         self._known_pages: set[int] = set()
-        # The access announced by the memory hook: where it is, its whole size, its data, how
-        # many pieces will follow, and how many of its bytes lie beyond the page's end, with
-        # the data to be written there.
+        # The access announced by the memory hook: where it is, its size (if unaligned), its
+        # data, how many pieces will follow, and how many of its bytes lie beyond the page's
+        # end, with the data to be written there.
         self._is_write = False
         self._gpa = self._size = self._data = self._pieces = 0
         self._beyond = self._beyond_value = 0
@@ -143,7 +147,9 @@ class Cpu:
         self._host = getcurrent()
         self._to_host = self._host.switch
         self._guest = greenlet(self._run)
-        self._to_guest = self._guest.switch
+        #: VM entry: `enter(reply)` runs the guest until its next exit and returns that.
+        #: `reply` answers the last exit: the data of a load or an IN.
+        self.enter: Callable[[int], VmExit] = self._guest.switch
 
     # Set-up ------------------------------------------------------------------------
 
@@ -200,17 +206,6 @@ class Cpu:
 
     # Entering and leaving ------------------------------------------------------------
 
-    def enter(self, reply: int = 0) -> VmExit:
-        """VM entry: run the guest until its next exit, and say what that was.
-
-        `reply` answers the last exit: the data of a load or an IN.
-        """
-        exit_: VmExit = self._to_guest(reply)
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        return exit_
-
     def _run(self, _first_reply: int) -> None:
         """The guest's greenlet: run, find out why Unicorn stopped, leave with that."""
         while not self._closing:
@@ -218,22 +213,23 @@ class Cpu:
             if self._closing:
                 return
             if self._failure is not None:
-                self._to_host(())
+                failure, self._failure = self._failure, None
+                self._host.throw(failure)
             elif self.clock.refused is not None:
                 self._finish_slice(*self.clock.refused)
             elif self._straddled is not None:
                 gpa, self._straddled = self._straddled, None
-                self._leave(_EPT_VIOLATION, (_EPT_VIOLATION, gpa, 0, "straddle"))
+                self._leave((_EPT_VIOLATION, gpa, 0, "straddle"))
             elif error:
                 self._fetch_failed(error)
             else:
-                self._leave(ExitReason.HLT, (ExitReason.HLT,))
+                self._leave((_HLT,))
 
-    def _leave(self, reason: int, exit_: VmExit, address: int = 0, size: int = 0) -> int:
+    def _leave(self, exit_: VmExit) -> int:
         """Count the exit and leave for userspace; comes back at the next entry."""
-        self._exits[reason] += 1
+        self._exits[exit_[0]] += 1
         if self.on_exit is not None:
-            self.on_exit(reason, address, size)
+            self.on_exit()
         reply: int = self._to_host(exit_)
         return reply
 
@@ -250,13 +246,12 @@ class Cpu:
             library.uc_emu_start(self._engine, address, address + length, 0, 0)
             if self._failure is not None or self.linear_rip() != address + length:
                 return  # it ended otherwise; the loop in _run finds out how
-        self._leave(ExitReason.PREEMPTION_TIMER, (ExitReason.PREEMPTION_TIMER,))
+        self._leave((_PREEMPTION_TIMER,))
 
     def _fetch_failed(self, error: int) -> None:
         if error not in (UnicornError.FETCH_UNMAPPED, UnicornError.FETCH_PROT):
             raise AssertionError(f"unicorn stopped with error {error}")
-        exit_ = (_EPT_VIOLATION, self.linear_rip(), 0, "fetch")
-        self._leave(_EPT_VIOLATION, exit_, exit_[1])
+        self._leave((_EPT_VIOLATION, self.linear_rip(), 0, "fetch"))
 
     def _fail(self, failure: BaseException) -> None:
         """Keep what a callback raised until we are out of C, where it can be raised."""
@@ -273,7 +268,7 @@ class Cpu:
             if self._guest.dead or not self._guest:
                 break
             library.uc_emu_stop(self._engine)
-            self._to_guest(0)
+            self.enter(0)
         if self._guest.dead or not self._guest:
             library.uc_close(self._engine)
             self._keep.clear()
@@ -283,33 +278,29 @@ class Cpu:
     def _memory_access(self, _engine: int, access: int, gpa: int, size: int, value: int) -> None:
         """The guest loads or stores where there is no RAM: the EPT exit."""
         try:
-            page = gpa >> 12
-            if page in self._known_pages:
-                reason = _EPT_MISCONFIG
-            else:
-                self._known_pages.add(page)
-                reason = _EPT_VIOLATION
-            self._is_write = access == UC_MEM_WRITE
+            self._is_write = is_write = access == UC_MEM_WRITE
             self._gpa = gpa
-            self._size = size
-            self._beyond = 0
-            if not gpa & (size - 1):
-                self._pieces = 2 if size == 8 else 1
+            if gpa & (size - 1):
+                size, value = self._unaligned(gpa, size, value)
             else:
-                in_page = PAGE_SIZE - (gpa & 0xFFF)
-                self._pieces = self._unaligned_pieces(min(size, in_page), size > in_page)
-                if size > in_page:
-                    self._beyond = size - in_page
-                    self._beyond_value = value >> 8 * in_page
-                    size = in_page
-                    value &= (1 << 8 * size) - 1
-            if self._is_write and (value == 0 or self._ins_done) and self._is_ins_probe():
+                self._pieces = 2 if size == 8 else 1
+                self._beyond = 0
+            if is_write and (self._ins_done or value == 0) and self._is_ins_probe():
                 return
-            self._exit(reason, gpa, size, value)
+            self._exit(gpa, size, value)
         except BaseException as failure:
             self._fail(failure)
 
-    def _unaligned_pieces(self, in_page: int, crosses: bool) -> int:
+    def _unaligned(self, gpa: int, size: int, value: int) -> tuple[int, int]:
+        """An unaligned access: the part in this page, (size, value), and what will follow."""
+        self._size = size
+        in_page = min(size, PAGE_SIZE - (gpa & 0xFFF))
+        self._beyond = size - in_page
+        self._beyond_value = value >> 8 * in_page
+        self._pieces = self._unaligned_pieces(in_page, crosses=self._beyond != 0)
+        return in_page, value & (1 << 8 * in_page) - 1
+
+    def _unaligned_pieces(self, in_page: int, *, crosses: bool) -> int:
         """Pieces an unaligned access makes in one page.
 
         Unicorn: cputlb.c, do_unaligned_access. A store goes byte by byte; a load fetches the
@@ -320,19 +311,23 @@ class Cpu:
         units = 1 if crosses else 2
         return units * (2 if self._size == 8 else 1)
 
-    def _exit(self, reason: int, gpa: int, size: int, value: int) -> None:
+    def _exit(self, gpa: int, size: int, value: int) -> None:
         """One EPT exit: KVM's kernel half first, else userspace."""
+        page = gpa >> 12
+        if page in self._known_pages:
+            reason = _EPT_MISCONFIG
+        else:
+            self._known_pages.add(page)
+            reason = _EPT_VIOLATION
         self._exits[reason] += 1
         if self.on_exit is not None:
-            self.on_exit(reason, gpa, size)
+            self.on_exit()
         if self._is_write:
             if not self._kernel.mmio_write(gpa, size, value):
                 self._to_host((reason, gpa, size, True, value))
             return
         data = self._kernel.mmio_read(gpa, size)
-        if data is None:
-            data = self._to_host((reason, gpa, size, False, 0))
-        self._data = data
+        self._data = self._to_host((reason, gpa, size, False, 0)) if data is None else data
 
     def _unannounced(self, gpa: int) -> bool:
         """A piece of an access that no hook announced; False: it can't be carried out."""
@@ -352,11 +347,8 @@ class Cpu:
         """The access runs on into another device page: its second exit."""
         size, self._beyond = self._beyond, 0
         self._gpa = gpa
-        self._pieces = self._unaligned_pieces(size, True) - 1
-        page = gpa >> 12
-        reason = _EPT_MISCONFIG if page in self._known_pages else _EPT_VIOLATION
-        self._known_pages.add(page)
-        self._exit(reason, gpa, size, self._beyond_value)
+        self._pieces = self._unaligned_pieces(size, crosses=True) - 1
+        self._exit(gpa, size, self._beyond_value)
 
     def _read_piece(self, gpa: int) -> int:
         """Unicorn fetches (part of) the data of a load; it may ask for bytes around it."""
@@ -373,7 +365,7 @@ class Cpu:
         try:
             self._exits[_IO_INSTRUCTION] += 1
             if self.on_exit is not None:
-                self.on_exit(_IO_INSTRUCTION, port, size)
+                self.on_exit()
             if not self._kernel.pio_write(port, size, value):
                 self._to_host((_IO_INSTRUCTION, port, size, True, value, 1))
         except BaseException as failure:
@@ -386,7 +378,7 @@ class Cpu:
                 return self._read_ahead.pop(0)
             self._exits[_IO_INSTRUCTION] += 1
             if self.on_exit is not None:
-                self.on_exit(_IO_INSTRUCTION, port, size)
+                self.on_exit()
             answer = self._kernel.pio_read(port, size)
             if answer is not None:
                 return answer
@@ -457,7 +449,7 @@ class Cpu:
             leaf, subleaf = registers.read("rax"), registers.read("rcx")
             leaf, subleaf = leaf & 0xFFFFFFFF, subleaf & 0xFFFFFFFF
             if self.on_exit is not None:
-                self.on_exit(_CPUID, leaf, subleaf)
+                self.on_exit()
             values = self._kernel.cpuid(leaf, subleaf)
             for name, value in zip(("rax", "rbx", "rcx", "rdx"), values, strict=True):
                 registers.write(name, value)
@@ -480,7 +472,7 @@ class Cpu:
         try:
             rip = self.linear_rip()
             if self.read_linear(rip, 3) in _HYPERCALLS:
-                result = self._leave(ExitReason.VMCALL, (ExitReason.VMCALL,))
+                result = self._leave((_VMCALL,))
                 self.registers.write("rax", result)
                 self.registers.write("rip", self.registers.rip() + 3)
             else:
@@ -506,7 +498,7 @@ class Cpu:
         if entry * (vector + 1) - 1 <= limit:
             self._to_host((int(ExitReason.EXCEPTION_NMI), vector))
         else:
-            self._leave(ExitReason.TRIPLE_FAULT, (int(ExitReason.TRIPLE_FAULT), vector))
+            self._leave((_TRIPLE_FAULT, vector))
 
     # Looking at the guest ------------------------------------------------------------------
 
@@ -531,8 +523,10 @@ class Cpu:
         rip = self.linear_rip()
         if not clock.block <= rip < clock.block + clock.block_size:
             return clock.with_block
-        code = self.read_linear(clock.block, clock.block_size)
-        return clock.before(rip, code, self._lengths)
+        return clock.before(rip, self._block_code, self._lengths)
+
+    def _block_code(self) -> bytes:
+        return self.read_linear(self.clock.block, self.clock.block_size)
 
     def code_changed(self) -> None:
         """Somebody outside the guest wrote to its code: translate it anew."""

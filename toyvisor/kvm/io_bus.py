@@ -22,20 +22,25 @@ class KvmIoDevice(Protocol):
 
 
 class KvmIoBus:
-    """The ports, or the guest-physical addresses, that belong to kernel devices."""
+    """The ports, or the guest-physical addresses, that belong to kernel devices.
 
-    __slots__ = ("_ranges",)
+    `granule_bits` is the unit of look-up: 12 for memory (pages), 0 for ports.
+    """
 
-    def __init__(self) -> None:
-        self._ranges: list[tuple[int, int, KvmIoDevice]] = []
+    __slots__ = ("_bits", "_devices")
+
+    def __init__(self, granule_bits: int) -> None:
+        self._bits = granule_bits
+        self._devices: dict[int, list[tuple[int, int, KvmIoDevice]]] = {}
 
     def register(self, address: int, length: int, device: KvmIoDevice) -> None:
         """kvm_io_bus_register_dev()."""
-        self._ranges.append((address, address + length, device))
+        for granule in range(address >> self._bits, (address + length - 1 >> self._bits) + 1):
+            self._devices.setdefault(granule, []).append((address, address + length, device))
 
     def read(self, address: int, size: int) -> int | None:
         """Ask the devices in turn; None if nobody answers."""
-        for start, end, device in self._ranges:
+        for start, end, device in self._devices.get(address >> self._bits, ()):
             if start <= address and address + size <= end:
                 value = device.read(address, size)
                 if value is not None:
@@ -44,7 +49,7 @@ class KvmIoBus:
 
     def write(self, address: int, size: int, value: int) -> bool:
         """Offer a store to the devices in turn."""
-        return any(
-            start <= address and address + size <= end and device.write(address, size, value)
-            for start, end, device in self._ranges
-        )
+        for start, end, device in self._devices.get(address >> self._bits, ()):
+            if start <= address and address + size <= end and device.write(address, size, value):
+                return True
+        return False

@@ -41,20 +41,23 @@ from toyvisor.kvm.io_bus import KvmIoBus
 from toyvisor.memory import GuestMemory
 from toyvisor.modes import CpuMode
 from toyvisor.trace.events import (
-    IOCTL,
     KVM_CPUID,
     KVM_HYPERCALL,
-    KVM_MMIO,
-    KVM_PIO,
     KVM_USERSPACE_EXIT,
     VM_ENTRY,
     VM_EXIT,
 )
+from toyvisor.trace.exit_records import (
+    KVM_RUN,
+    KVM_RUN_MMIO_READ,
+    KVM_RUN_PIO_READ,
+    MMIO_EXIT,
+    PIO_EXIT,
+)
 from toyvisor.trace.ledger import Ledger
 
-_IO, _MMIO, _HLT, _SHUTDOWN = (
-    int(e) for e in (KvmExit.IO, KvmExit.MMIO, KvmExit.HLT, KvmExit.SHUTDOWN)
-)
+_IO, _MMIO = int(KvmExit.IO), int(KvmExit.MMIO)
+_HLT, _SHUTDOWN, _INTR = int(KvmExit.HLT), int(KvmExit.SHUTDOWN), int(KvmExit.INTR)
 _EPT_VIOLATION = int(ExitReason.EPT_VIOLATION)
 
 CR0_PE = 1 << 0
@@ -87,35 +90,35 @@ class Vcpu:
         )
         self._cpu: Cpu | None = None
         self._sregs = KvmSregs()
-        #: What run() has to finish before it enters the guest: a load or an IN.
-        self._complete: tuple[int, int, int] | None = None
+        #: The exit that run() has to finish before it enters the guest: a load or an IN.
+        self._complete: VmExit | None = None
+        #: RIP at the last exit, if somebody traces.
+        self._rip = 0
         self._deadline = FOREVER
         self._handlers: dict[int, Callable[[VmExit], int | None]] = {
             ExitReason.EPT_VIOLATION: self._handle_ept,
             ExitReason.EPT_MISCONFIG: self._handle_ept,
             ExitReason.IO_INSTRUCTION: self._handle_io,
-            ExitReason.HLT: lambda _exit: self._return(_HLT),
+            ExitReason.HLT: lambda exit_: self._return(_HLT, exit_[0]),
             ExitReason.VMCALL: self._handle_vmcall,
             ExitReason.TRIPLE_FAULT: self._handle_triple_fault,
             ExitReason.EXCEPTION_NMI: self._handle_exception,
-            ExitReason.PREEMPTION_TIMER: lambda _exit: self._return(int(KvmExit.INTR)),
+            ExitReason.PREEMPTION_TIMER: lambda exit_: self._return(_INTR, exit_[0]),
         }
 
     # ioctls ---------------------------------------------------------------------------
 
     def run(self) -> None:
         """KVM_RUN: run the guest until userspace is needed; `kvm_run` says what for."""
-        cpu = self.cpu
-        traced = self._trace.enabled
-        if traced:
-            self._trace.emit(IOCTL, "KVM_RUN")
-            cpu.on_exit = self._trace_exit
-        reply: int | None = self._completion() if self._complete else 0
+        reply: int | None = self._completion() if self._complete is not None else 0
+        if self._trace.enabled:
+            self._trace_entry(reply)
+        self._complete = None
+        enter = self.cpu.enter
+        handlers = self._handlers
         while reply is not None:
-            if traced:
-                self._trace.emit(VM_ENTRY)
-            exit_ = cpu.enter(reply)
-            reply = self._handlers[exit_[0]](exit_)
+            exit_ = enter(reply)
+            reply = handlers[exit_[0]](exit_)
 
     def get_regs(self) -> KvmRegs:
         """KVM_GET_REGS."""
@@ -179,37 +182,42 @@ class Vcpu:
     # Exit handlers: None returns to userspace, a number answers and re-enters ------------
 
     def _handle_ept(self, exit_: VmExit) -> int | None:
-        reason, gpa, size, is_write, *_ = exit_
-        if size == 0:
-            return self._handle_emulation_failure(reason, gpa, is_write)
+        reason, gpa, size, is_write, *value = exit_
+        if not size:
+            return self._handle_emulation_failure(gpa, is_write)
+        run = self.kvm_run
         ledger = self._ledger
-        mapping = self.kvm_run.mapping
-        MMIO_LAYOUT.pack_into(mapping, EXIT_OFFSET, gpa, 0, size, is_write)
+        MMIO_LAYOUT.pack_into(run.mapping, EXIT_OFFSET, gpa, 0, size, is_write)
         if is_write:
-            ledger.store(ledger.guest_to_kvm, mapping, MMIO_DATA_OFFSET, exit_[4], size)
+            ledger.store(ledger.guest_to_kvm, run.mapping, MMIO_DATA_OFFSET, value[0], size)
         else:
-            self._complete = (_MMIO, MMIO_DATA_OFFSET, size)
+            self._complete = exit_
         if self._trace.enabled:
-            kind = "write" if is_write else "read-unsatisfied"
-            self._trace.emit(KVM_MMIO, kind, size, gpa, exit_[4])
-        return self._return(_MMIO)
+            self._trace.emit(
+                MMIO_EXIT, reason, self._rip, gpa, size, is_write, value[0], ledger.guest_to_kvm
+            )
+        run.fields.exit_reason = _MMIO
+        ledger.userspace[_MMIO] += 1
+        return None
 
     def _handle_io(self, exit_: VmExit) -> int | None:
-        _, port, size, is_write, value, count = exit_
+        reason, port, size, is_write, value, count = exit_
+        run = self.kvm_run
         ledger = self._ledger
-        mapping = self.kvm_run.mapping
         direction = KVM_EXIT_IO_OUT if is_write else KVM_EXIT_IO_IN
-        IO_LAYOUT.pack_into(mapping, EXIT_OFFSET, direction, size, port, count, PIO_DATA_OFFSET)
+        IO_LAYOUT.pack_into(run.mapping, EXIT_OFFSET, direction, size, port, count, PIO_DATA_OFFSET)
         if is_write:
-            ledger.store(ledger.guest_to_kvm, mapping, PIO_DATA_OFFSET, value, size)
+            ledger.store(ledger.guest_to_kvm, run.mapping, PIO_DATA_OFFSET, value, size)
         else:
-            self._complete = (_IO, PIO_DATA_OFFSET, size * count)
+            self._complete = exit_
         if self._trace.enabled:
-            rw = "write" if is_write else "read"
-            self._trace.emit(KVM_PIO, rw, port, size, count, value)
-        return self._return(_IO)
+            hop = ledger.guest_to_kvm
+            self._trace.emit(PIO_EXIT, reason, self._rip, port, size, is_write, value, count, hop)
+        run.fields.exit_reason = _IO
+        ledger.userspace[_IO] += 1
+        return None
 
-    def _handle_vmcall(self, _exit: VmExit) -> int | None:
+    def _handle_vmcall(self, exit_: VmExit) -> int | None:
         """kvm_emulate_hypercall(): most end in the kernel."""
         registers = self.cpu.registers
         nr, *args = (registers.read(name) for name in ("rax", "rbx", "rcx", "rdx", "rsi"))
@@ -220,14 +228,16 @@ class Vcpu:
             hypercall = self.kvm_run.hypercall
             hypercall.nr, hypercall.ret, hypercall.flags = nr, 0, int(self.cpu.bits == 64)
             hypercall.args[:] = [*args[:3], 0, 0, 0]
-            self._complete = (int(KvmExit.HYPERCALL), 0, 0)
-            return self._return(int(KvmExit.HYPERCALL))
+            self._complete = exit_
+            return self._return(int(KvmExit.HYPERCALL), exit_[0])
         if not privileged:
             result = -KVM_EPERM
         else:
             result = 0 if nr == Hypercall.VAPIC_POLL_IRQ else -KVM_ENOSYS
         if self._trace.enabled:
+            self._trace.emit(VM_EXIT, exit_[0], self._rip, 0, 0)
             self._trace.emit(KVM_HYPERCALL, nr, *args, result)
+            self._trace.emit(VM_ENTRY)
         return result & (1 << self.cpu.bits) - 1
 
     def _handle_triple_fault(self, exit_: VmExit) -> int | None:
@@ -241,7 +251,7 @@ class Vcpu:
             f"{what}, but the IDT (base {base:#x}, limit {limit:#x}) has no gate {vector}: "
             "a processor makes that a double fault, then a triple fault, and resets"
         )
-        return self._return(_SHUTDOWN)
+        return self._return(_SHUTDOWN, exit_[0])
 
     def _handle_exception(self, exit_: VmExit) -> int | None:
         vector = exit_[1]
@@ -249,9 +259,9 @@ class Vcpu:
         self.explanation = (
             f"{what}: this KVM does not deliver exceptions through the guest's IDT yet"
         )
-        return self._internal_error(InternalError.DELIVERY_EV, [vector])
+        return self._internal_error(InternalError.DELIVERY_EV, [vector], exit_[0])
 
-    def _handle_emulation_failure(self, _reason: int, gpa: int, why: str) -> int | None:
+    def _handle_emulation_failure(self, gpa: int, why: str) -> int | None:
         if why == "fetch":
             self.explanation = (
                 f"the guest jumped to {gpa:#x}, where there is no RAM to execute from; "
@@ -263,44 +273,72 @@ class Vcpu:
                 "this KVM does not emulate that"
             )
         code = self.cpu.read_linear(self.cpu.linear_rip(), 15)
-        return self._internal_error(InternalError.EMULATION, list(code))
+        return self._internal_error(InternalError.EMULATION, list(code), _EPT_VIOLATION)
 
     def _emulate_cpuid(self, leaf: int, subleaf: int) -> CpuidRegisters:
         values = cpuid(leaf)
         if self._trace.enabled:
+            self._trace.emit(VM_EXIT, int(ExitReason.CPUID), self._rip, 0, 0)
             self._trace.emit(KVM_CPUID, leaf, subleaf, *values)
+            self._trace.emit(VM_ENTRY)
         return values
 
     # Helpers ------------------------------------------------------------------------------
 
-    def _return(self, reason: int) -> int | None:
+    def _return(self, reason: int, vmx_reason: int) -> int | None:
         """Leave for userspace."""
         self.kvm_run.fields.exit_reason = reason
         self._ledger.userspace[reason] += 1
         if self._trace.enabled:
+            self._trace.emit(VM_EXIT, vmx_reason, self._rip, 0, 0)
             self._trace.emit(KVM_USERSPACE_EXIT, reason)
         return None
 
-    def _internal_error(self, suberror: InternalError, data: Sequence[int]) -> int | None:
+    def _internal_error(
+        self, suberror: InternalError, data: Sequence[int], vmx_reason: int
+    ) -> int | None:
         internal = self.kvm_run.internal
         internal.suberror = suberror
         internal.ndata = len(data)
         internal.data[: len(data)] = data
-        return self._return(int(KvmExit.INTERNAL_ERROR))
+        return self._return(int(KvmExit.INTERNAL_ERROR), vmx_reason)
 
     def _completion(self) -> int:
         """complete_userspace_io(): fetch what QEMU answered, for the waiting instruction."""
         assert self._complete is not None
-        reason, offset, size = self._complete
-        self._complete = None
-        if reason == KvmExit.HYPERCALL:
+        mapping, ledger = self.kvm_run.mapping, self._ledger
+        reason, *rest = self._complete
+        if reason == ExitReason.VMCALL:
             return int(self.kvm_run.hypercall.ret)
-        return self._ledger.load(self._ledger.kvm_to_guest, self.kvm_run.mapping, offset, size)
+        size: int = rest[1]
+        if reason != ExitReason.IO_INSTRUCTION:
+            return ledger.load(ledger.kvm_to_guest, mapping, MMIO_DATA_OFFSET, size)
+        count: int = rest[4]
+        if count == 1:
+            return ledger.load(ledger.kvm_to_guest, mapping, PIO_DATA_OFFSET, size)
+        elements = bytearray(size * count)
+        data = memoryview(mapping)[PIO_DATA_OFFSET : PIO_DATA_OFFSET + size * count]
+        ledger.copy(ledger.kvm_to_guest, elements, 0, data)
+        return int.from_bytes(elements, "little")
 
-    def _trace_exit(self, reason: int, address: int, size: int) -> None:
+    # Tracing ------------------------------------------------------------------------------
+
+    def _note_exit(self) -> None:
+        """At every exit that is traced: what time it is, and where the guest stands."""
         cpu = self.cpu
+        self._rip = cpu.linear_rip()
         self._trace.now = cpu.now()
-        self._trace.emit(VM_EXIT, reason, cpu.linear_rip(), address, size)
+
+    def _trace_entry(self, reply: int | None) -> None:
+        self.cpu.on_exit = self._note_exit
+        hop = self._ledger.kvm_to_guest
+        match self._complete:
+            case (ExitReason.IO_INSTRUCTION, port, size, _, _, count):
+                self._trace.emit(KVM_RUN_PIO_READ, port, size, count, reply, hop)
+            case (ExitReason.EPT_VIOLATION | ExitReason.EPT_MISCONFIG, gpa, size, _, _):
+                self._trace.emit(KVM_RUN_MMIO_READ, gpa, size, reply, hop)
+            case _:
+                self._trace.emit(KVM_RUN)
 
     def _create_cpu(self, bits: int) -> Cpu:
         mode = {16: CpuMode.REAL, 32: CpuMode.PROTECTED, 64: CpuMode.LONG}[bits]

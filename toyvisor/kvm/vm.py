@@ -33,8 +33,8 @@ class Vm:
         self.ledger = ledger
         #: What the EPT maps: guest-physical address to the very bytes userspace gave.
         self.memory = GuestMemory()
-        self.pio_bus = KvmIoBus()
-        self.mmio_bus = KvmIoBus()
+        self.pio_bus = KvmIoBus(granule_bits=0)
+        self.mmio_bus = KvmIoBus(granule_bits=12)
         #: KVM_CAP_EXIT_HYPERCALL: a bit for each hypercall number that userspace wants
         self.exit_hypercalls = 0
         self._vcpus: list[Vcpu] = []

@@ -11,7 +11,7 @@ from typing import Any
 
 from toyvisor.errors import GuestError
 from toyvisor.qemu.device import GuestErrorLog, MemoryRegionOps
-from toyvisor.trace.events import MEMORY_REGION_READ, MEMORY_REGION_WRITE
+from toyvisor.trace.exit_records import REGION_READ, REGION_WRITE
 from toyvisor.trace.ledger import Ledger
 
 
@@ -56,12 +56,15 @@ class AddressSpace:
         value = ledger.load(ledger.kvm_to_qemu, buffer, offset, size)
         region = self._regions.get(address >> self._granule_bits)
         if region is None:
+            if self._trace.enabled:
+                self._trace.emit(
+                    REGION_WRITE, "unassigned", address, value, size, ledger.kvm_to_qemu
+                )
             self._unassigned(address, size, f"stored {value:#x} ({size} bytes) to", "dropped")
             return
         if self._trace.enabled:
-            self._trace.emit(
-                MEMORY_REGION_WRITE, region.ops.name, address - region.base, value, size
-            )
+            where = region.ops.name, address - region.base
+            self._trace.emit(REGION_WRITE, *where, value, size, ledger.kvm_to_qemu)
         if size & (size - 1):
             self._write_parts(region, address - region.base, size, value)
         else:
@@ -77,12 +80,11 @@ class AddressSpace:
             value = self._read_parts(region, address - region.base, size)
         else:
             value = region.ops.read(address - region.base, size)
-        if region is not None and self._trace.enabled:
-            self._trace.emit(
-                MEMORY_REGION_READ, region.ops.name, address - region.base, value, size
-            )
         ledger = self._ledger
         ledger.store(ledger.qemu_to_kvm, buffer, offset, value, size)
+        if self._trace.enabled:
+            name, base = (region.ops.name, region.base) if region else ("unassigned", 0)
+            self._trace.emit(REGION_READ, name, address - base, value, size, ledger.qemu_to_kvm)
 
     # An access that a page's end cut in two has 3, 5, 6 or 7 bytes: devices see powers of
     # two (physmem.c, memory_access_size()).

@@ -15,7 +15,7 @@ is recorded. The names follow Linux's and QEMU's own trace events where they hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -40,16 +40,20 @@ class Thread(IntEnum):
 class EventKind:
     """One kind of event: its name, its layer, and the names of its fields."""
 
-    __slots__ = ("fields", "layer", "name")
+    __slots__ = ("expand", "fields", "layer", "name")
 
     def __init__(self, name: str, layer: Layer, *fields: str) -> None:
         self.name = name
         self.layer = layer
         self.fields = fields
+        #: For a record that stands for several events: what they are (see Trace).
+        self.expand: Callable[..., Iterator[Event]] | None = None
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
+
+Event = tuple[Any, ...]
 
 # The guest leaves and comes back (world switch).
 VM_EXIT = EventKind("vm_exit", Layer.GUEST, "reason", "rip", "address", "size")
@@ -82,8 +86,6 @@ SYSCALL = EventKind("syscall", Layer.HOST, "name", "file", "bytes")
 # Bytes moved (made by the ledger only).
 COPY = EventKind("copy", Layer.KVM, "hop", "bytes")
 
-Event = tuple[Any, ...]
-
 
 class EventView(NamedTuple):
     """An event with everything spelled out, for exporters and screens."""
@@ -100,24 +102,34 @@ class Trace:
     """The recording of one run. `enabled` is False unless somebody wants to see it.
 
     Whoever emits asks `enabled` first, so that a run that nobody watches pays one
-    attribute look-up an event.
+    attribute look-up an event. What always happens together on the way of an exit is
+    recorded as one tuple of a kind that has `expand`, and read back as the single events.
     """
 
-    __slots__ = ("enabled", "events", "now", "thread")
+    __slots__ = ("enabled", "now", "records", "thread")
 
     def __init__(self, *, enabled: bool = False) -> None:
         self.enabled = enabled
-        self.events: list[Event] = []
+        self.records: list[Event] = []
         self.thread = Thread.VCPU
-        #: Guest instructions executed; set by the world switch at every exit.
+        #: Guest instructions executed; set by KVM at every exit while enabled.
         self.now = 0
 
     def emit(self, kind: EventKind, *fields: Any) -> None:
-        """Append one event at the guest's present time."""
-        self.events.append((self.now, self.thread, kind, *fields))
+        """Append one record at the guest's present time."""
+        self.records.append((self.now, self.thread, kind, *fields))
+
+    def events(self) -> Iterator[Event]:
+        """The stream: (clock, thread, kind, *fields) for every single event."""
+        for record in self.records:
+            expand = record[2].expand
+            if expand is None:
+                yield record
+            else:
+                yield from expand(*record)
 
     def __iter__(self) -> Iterator[EventView]:
-        for seq, (clock, thread, kind, *fields) in enumerate(self.events):
+        for seq, (clock, thread, kind, *fields) in enumerate(self.events()):
             named = dict(zip(kind.fields, fields, strict=True))
             layer = named["hop"].layer if kind is COPY else kind.layer
             yield EventView(seq, clock, layer, thread, kind, named)

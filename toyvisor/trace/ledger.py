@@ -15,8 +15,9 @@ from toyvisor.trace.events import COPY, Layer, Trace
 WritableBuffer = Any  # bytearray, mmap, writable memoryview: takes slice assignment
 ReadableBuffer = Any
 
-_LITTLE_ENDIAN = {1: Struct("<B"), 2: Struct("<H"), 4: Struct("<I"), 8: Struct("<Q")}
-_PACK = {size: form.pack_into for size, form in _LITTLE_ENDIAN.items()}
+_FORMS = {1: Struct("<B"), 2: Struct("<H"), 4: Struct("<I"), 8: Struct("<Q")}
+_PACK = [_FORMS[size].pack_into if size in _FORMS else None for size in range(9)]
+_UNPACK = [_FORMS[size].unpack_from if size in _FORMS else None for size in range(9)]
 
 
 class Hop:
@@ -99,28 +100,30 @@ class Ledger:
         if self.trace.enabled:
             self.trace.emit(COPY, hop, length)
 
+    # store() and load() leave no trace event of their own: they are a step of every exit,
+    # whose record (kvm/exit_events.py) stands for them too.
+
     def store(
         self, hop: Hop, destination: WritableBuffer, start: int, value: int, size: int
     ) -> None:
         """Copy a register's low `size` bytes (1 to 8) into memory, little endian."""
-        pack = _PACK.get(size)
+        pack = _PACK[size]
         if pack is not None:
             pack(destination, start, value)
         else:  # an access that a page's end cut in two
             destination[start : start + size] = value.to_bytes(size, "little")
         hop.count += 1
         hop.bytes += size
-        if self.trace.enabled:
-            self.trace.emit(COPY, hop, size)
 
     def load(self, hop: Hop, source: ReadableBuffer, start: int, size: int) -> int:
-        """Copy `size` bytes of memory, little endian, into a register (or several)."""
-        value = int.from_bytes(source[start : start + size], "little")
+        """Copy `size` bytes of memory (1 to 8), little endian, into a register."""
         hop.count += 1
         hop.bytes += size
-        if self.trace.enabled:
-            self.trace.emit(COPY, hop, size)
-        return value
+        unpack = _UNPACK[size]
+        if unpack is not None:
+            value: int = unpack(source, start)[0]
+            return value
+        return int.from_bytes(source[start : start + size], "little")
 
     # Reading the result ------------------------------------------------------------
 
