@@ -97,7 +97,7 @@ class VirtioNet(VirtioDevice):
         ring.set_notification(False)
         # At most a ring full of packets can be there. A driver that adds more while we work
         # (on another CPU) does not keep us here for ever: the rest is for a bottom half.
-        for _ in range(1 + ring.size // TX_BURST):
+        for _ in range(2 + ring.size // TX_BURST):
             if self._send_burst(ring) < TX_BURST:
                 if not ring.set_notification(True):
                     return
