@@ -167,6 +167,10 @@ class Vcpu:
         """Guest instructions executed so far."""
         return self.cpu.now()
 
+    def linear_rip(self) -> int:
+        """The linear address of the present instruction."""
+        return self.cpu.linear_rip()
+
     @property
     def cpu(self) -> Cpu:
         """The processor; one fresh from reset (real mode) if nobody set special registers."""

@@ -6,6 +6,7 @@ through DMA views, and its host backend. No more: not the vCPU, not KVM, not Uni
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from toyvisor.errors import GuestError
@@ -51,11 +52,14 @@ class GuestErrorLog:
 
     LIMIT = 64
 
-    __slots__ = ("count", "entries", "trace")
+    __slots__ = ("count", "entries", "instruction_pointer", "rips", "trace")
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.entries: list[tuple[str, GuestError]] = []
+        #: Where the guest stood at each entry, if a machine told us how to find out.
+        self.rips: list[int | None] = []
+        self.instruction_pointer: Callable[[], int] | None = None
         self.count = 0
 
     def report(self, device: str, error: GuestError) -> None:
@@ -63,6 +67,8 @@ class GuestErrorLog:
         self.count += 1
         if len(self.entries) < self.LIMIT:
             self.entries.append((device, error))
+            where = self.instruction_pointer
+            self.rips.append(where() if where is not None else None)
         if self.trace.enabled:
             self.trace.emit(GUEST_ERROR, device, error.rule, error.message)
 

@@ -81,6 +81,7 @@ class Machine:
         self._load()
         self.vcpu = self.vm.create_vcpu()
         self._reset_vcpu(registers or {})
+        self.errors.instruction_pointer = self.vcpu.linear_rip
 
     def run(self, max_instructions: int = DEFAULT_BUDGET) -> Ending:
         """Run until the guest ends or has executed `max_instructions`."""

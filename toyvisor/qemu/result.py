@@ -1,0 +1,222 @@
+"""What a run came to: everything the ledger counted, as one plain object.
+
+`to_json` is the stable form that scripts and graders rely on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from toyvisor.cpu.registers import GENERAL
+from toyvisor.cpu.vmx import ExitReason
+from toyvisor.kvm.api import KvmExit
+from toyvisor.qemu.machine import Machine
+from toyvisor.qemu.vcpu_thread import Ending, Outcome
+
+EXIT_HALTED, EXIT_FAILED, EXIT_BUDGET = 0, 1, 124
+
+#: What the vmexits of a VMX reason are called in `exits.by_reason`.
+REASON_NAMES = {
+    ExitReason.EPT_VIOLATION: "mmio",
+    ExitReason.EPT_MISCONFIG: "mmio",
+    ExitReason.IO_INSTRUCTION: "io",
+    ExitReason.HLT: "hlt",
+    ExitReason.CPUID: "cpuid",
+    ExitReason.VMCALL: "hypercall",
+    ExitReason.TRIPLE_FAULT: "shutdown",
+    ExitReason.PREEMPTION_TIMER: "intr",
+    ExitReason.EXCEPTION_NMI: "exception",
+    ExitReason.EXTERNAL_INTERRUPT: "interrupt",
+}
+
+
+@dataclass(slots=True)
+class GuestMistake:
+    """One thing the guest did wrong, with the place in its source."""
+
+    device: str
+    rule: str
+    message: str
+    hint: str | None
+    section: str | None
+    location: str
+
+    def __str__(self) -> str:
+        text = f"{self.location}: guest error: {self.device}: {self.message}"
+        if self.section:
+            text += f" [{self.section}]"
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+@dataclass(slots=True)
+class RunResult:
+    """The counts of one run. Bytes in bytes, time in guest instructions."""
+
+    program: str
+    accel: str
+    outcome: Outcome
+    explanation: str
+    location: str
+    instructions: int
+    console: str
+    vmx_exits: dict[str, int]
+    exits_by_reason: dict[str, int]
+    userspace_exits: int
+    userspace_by_reason: dict[str, int]
+    copies_by_hop: dict[str, tuple[int, int]]
+    syscalls: dict[str, int]
+    ring_reads: int
+    ring_writes: int
+    ring_bytes: int
+    injected: int
+    suppressed: int
+    sent: list[bytes]
+    received: list[bytes]
+    registers: dict[str, int]
+    mistakes: list[GuestMistake] = field(default_factory=list)
+    mistakes_count: int = 0
+
+    @property
+    def total_exits(self) -> int:
+        """Vmexits of every kind."""
+        return sum(self.vmx_exits.values())
+
+    @property
+    def lightweight_exits(self) -> int:
+        """Vmexits that KVM finished by itself."""
+        return self.total_exits - self.userspace_exits
+
+    @property
+    def copies(self) -> int:
+        """Copies over all hops."""
+        return sum(count for count, _ in self.copies_by_hop.values())
+
+    @property
+    def bytes_copied(self) -> int:
+        """Bytes over all hops."""
+        return sum(size for _, size in self.copies_by_hop.values())
+
+    @property
+    def exit_status(self) -> int:
+        """The command's exit status for this run."""
+        if self.outcome is Outcome.BUDGET:
+            return EXIT_BUDGET
+        if self.outcome is Outcome.HALTED and not self.mistakes_count:
+            return EXIT_HALTED
+        return EXIT_FAILED
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "program": self.program,
+            "accel": self.accel,
+            "outcome": str(self.outcome),
+            "explanation": self.explanation,
+            "location": self.location,
+            "instructions": self.instructions,
+            "console": self.console,
+            "exits": {
+                "total": self.total_exits,
+                "userspace": self.userspace_exits,
+                "lightweight": self.lightweight_exits,
+                "by_reason": self.exits_by_reason,
+                "by_vmx_reason": self.vmx_exits,
+            },
+            "copies": {
+                "count": self.copies,
+                "bytes": self.bytes_copied,
+                "by_hop": {
+                    hop: {"count": count, "bytes": size}
+                    for hop, (count, size) in self.copies_by_hop.items()
+                },
+            },
+            "ring": {
+                "reads": self.ring_reads,
+                "writes": self.ring_writes,
+                "bytes": self.ring_bytes,
+            },
+            "syscalls": self.syscalls,
+            "interrupts": {"injected": self.injected, "suppressed": self.suppressed},
+            "packets": {
+                "sent": [frame.hex() for frame in self.sent],
+                "received": [frame.hex() for frame in self.received],
+            },
+            "registers": {name: hex(value) for name, value in self.registers.items()},
+            "guest_errors": [
+                {
+                    "device": mistake.device,
+                    "rule": mistake.rule,
+                    "section": mistake.section,
+                    "message": mistake.message,
+                    "hint": mistake.hint,
+                    "location": mistake.location,
+                }
+                for mistake in self.mistakes
+            ],
+        }
+
+
+def collect(machine: Machine, ending: Ending) -> RunResult:
+    """Read the counters of a machine that has run."""
+    ledger = machine.ledger
+    regs = machine.vcpu.get_regs()
+    by_reason: dict[str, int] = {}
+    vmx: dict[str, int] = {}
+    for number, count in enumerate(ledger.exits):
+        if count:
+            reason = ExitReason(number)
+            vmx[reason.name] = count
+            name = REASON_NAMES[reason]
+            by_reason[name] = by_reason.get(name, 0) + count
+    if ledger.userspace[KvmExit.INTERNAL_ERROR] and by_reason.get("mmio"):
+        # The EPT violation that KVM could not emulate never became an MMIO exit.
+        by_reason["internal-error"] = 1
+        by_reason["mmio"] -= 1
+        if not by_reason["mmio"]:
+            del by_reason["mmio"]
+    return RunResult(
+        program=machine.program.name,
+        accel="toy",
+        outcome=ending.outcome,
+        explanation=ending.explanation,
+        location=source_place(machine, machine.vcpu.linear_rip()),
+        instructions=machine.vcpu.instructions,
+        console=machine.console.text,
+        vmx_exits=vmx,
+        exits_by_reason=by_reason,
+        userspace_exits=ledger.userspace_exits,
+        userspace_by_reason={
+            KvmExit(number).name: count for number, count in enumerate(ledger.userspace) if count
+        },
+        copies_by_hop={hop.name: (hop.count, hop.bytes) for hop in ledger.hops if hop.count},
+        syscalls=dict(ledger.syscalls),
+        ring_reads=ledger.ring_reads,
+        ring_writes=ledger.ring_writes,
+        ring_bytes=ledger.ring_bytes,
+        injected=ledger.injected,
+        suppressed=ledger.suppressed,
+        sent=machine.net.sent,
+        received=[],
+        registers={name: getattr(regs, name) for name in GENERAL},
+        mistakes=_mistakes(machine),
+        mistakes_count=machine.errors.count,
+    )
+
+
+def source_place(machine: Machine, rip: int) -> str:
+    """`file:line` of a guest address, or the address where the program has no source."""
+    line = machine.program.assembly.listing.at(rip)
+    if line is None:
+        return f"guest address {rip:#x}"
+    return f"{line.location.file}:{line.location.line} ({rip:#x})"
+
+
+def _mistakes(machine: Machine) -> list[GuestMistake]:
+    found = []
+    for (device, error), rip in zip(machine.errors.entries, machine.errors.rips, strict=True):
+        place = source_place(machine, rip) if rip is not None else machine.program.name
+        found.append(
+            GuestMistake(device, error.rule, error.message, error.hint, error.section, place)
+        )
+    return found
