@@ -126,7 +126,7 @@ PROGRAMS = {
                 mov ebx, [table + eax * 4]
                 mov dword ptr [ebx + 4], 7
                 jecxz end
-                .p2align 4, 0x90
+                .p2align 4, 0xcc
         table:  .long 1, 2, . - table, .
                 .fill 3, 2, 0x4142
         end:    ret

@@ -10,6 +10,7 @@ program needs neither Keystone nor the lexer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,6 @@ def _assemble(
     encoder.start()  # it starts while we parse
     errors = Diagnostics()
     program = parse_program(source, roots, CpuMode(mode).bits, given, errors)
-    errors.raise_if_any()
     return _finish(Layout(program, origin, encoder, errors).run(), source)
 
 
@@ -105,7 +105,7 @@ def _finish(laid_out: LaidOut, source: SourceText) -> Assembly:
     if laid_out.origin + len(image) > 1 << 64:
         raise InputError(f"{source.name} does not fit below the end of the address space")
     lines: list[ListingLine] = []
-    for chunk, following in zip(laid_out.chunks, [*laid_out.chunks[1:], None], strict=True):
+    for chunk, following in zip_longest(laid_out.chunks, laid_out.chunks[1:]):
         same_line = following is not None and following.line is chunk.line
         if chunk.data or (chunk.is_label and not same_line):
             text = chunk.line.text

@@ -130,9 +130,10 @@ def _operand_size(operand: Operand) -> int | None:
 
 
 def _check_memory_size(mnemonic: str, operands: Operands) -> None:
-    memory = next((o for o in operands if isinstance(o, Memory)), None)
-    if memory is None or memory.size is not None or mnemonic not in _NEEDS_SIZE:
+    memories = [o for o in operands if isinstance(o, Memory)]
+    if len(memories) != 1 or memories[0].size is not None or mnemonic not in _NEEDS_SIZE:
         return
+    memory = memories[0]
     others = [o for o in operands if isinstance(o, Register)]
     if mnemonic in SHIFTS or (mnemonic in ("bt", "bts", "btr", "btc") and memory is operands[0]):
         others = [o for o in others if mnemonic not in SHIFTS]  # cl says nothing of the size
@@ -150,7 +151,9 @@ def _check_immediates(mnemonic: str, operands: Operands, column: int) -> None:
         if mnemonic in _BYTE_IMMEDIATE:
             limit = 16 if mnemonic == "enter" and position == 0 else 8
             if not 0 <= operand.number < 1 << limit:
-                raise _does_not_fit(operand, f"{limit} bits")
+                port = "ports above 255 stand in dx: mov dx, 0x3f8"
+                hint = port if mnemonic in ("in", "out") else None
+                raise _does_not_fit(operand, f"{limit} bits", hint)
             continue
         size = next((s for o in operands if (s := _operand_size(o))), None)
         if size is not None and size <= 8:

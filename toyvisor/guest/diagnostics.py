@@ -59,4 +59,6 @@ class Diagnostics:
         if len(self.errors) == 1:
             raise self.errors[0]
         if self.errors:
+            if len({error.location.file for error in self.errors}) == 1:
+                self.errors.sort(key=lambda error: error.location.line)
             raise AssemblyErrors(self.errors)

@@ -20,6 +20,17 @@ MEMORY_LIMIT = 1 << 30
 """Bytes of address space: Keystone's tables and room to spare."""
 
 
+COMMON = (
+    "mov", "add", "sub", "and", "or", "xor", "cmp", "test", "inc", "dec", "neg", "not", "mul",
+    "imul", "div", "idiv", "shl", "shr", "sar", "rol", "ror", "lea", "push", "pop", "call", "ret",
+    "jmp", "je", "jne", "jz", "jnz", "ja", "jb", "jae", "jbe", "jg", "jl", "jge", "jle", "jc",
+    "jnc", "js", "jns", "loop", "int", "hlt", "in", "out", "cli", "sti", "nop", "lodsb", "stosb",
+    "movsb", "rep", "xchg", "cpuid", "rdmsr", "wrmsr", "lgdt", "lidt", "iretq", "iret", "movzx",
+    "movsx", "xadd", "cmpxchg", "mfence", "lfence", "sfence", "pause",
+)  # fmt: skip
+"""What a misspelt mnemonic most likely was meant to be."""
+
+
 def _limit_resources() -> None:
     try:
         import resource
@@ -78,7 +89,9 @@ class _Worker:
             word = text.split()[0]
             names = (self._disassembler(bits).insn_name(n) for n in range(1, 2000))
             known = list(dict.fromkeys(name for name in names if name))
-            answer["close"] = difflib.get_close_matches(word, known, 3, 0.7)
+            answer["close"] = difflib.get_close_matches(
+                word, COMMON, 2, 0.6
+            ) or difflib.get_close_matches(word, known, 3, 0.7)
             answer["unknown"] = True
         return answer
 

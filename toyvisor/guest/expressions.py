@@ -262,7 +262,7 @@ class ExpressionParser:
         if self.position < len(self.tokens):
             token = self.tokens[self.position]
             hint = "this is AT&T syntax: write registers and numbers bare, `mov eax, 5`"
-            if token.is_punct("%") and self.position == start:
+            if token.is_punct("%"):
                 return self.line.error("unexpected '%'", column, hint)
             return self.line.error(f"expected a value, found '{token.text}'", column)
         if self.position > start:

@@ -10,6 +10,7 @@ from toyvisor.guest.expressions import EvaluationError
 from toyvisor.guest.fixed import encode_fixed
 from toyvisor.guest.keystone_text import instruction_text
 from toyvisor.guest.operands import FarPointer, Immediate, Memory, Operand, Register
+from toyvisor.guest.string_instructions import SHAPES
 from toyvisor.guest.verify import mismatch
 
 _PREFIX_BYTES = {
@@ -44,9 +45,19 @@ def encode(encoder: Encoder, wanted: Concrete, address: int, at_least: int = 0) 
 
     Raises EvaluationError.
     """
+    wanted = _name_string_instruction(wanted)
     checks.check_prefixes(wanted.prefixes, wanted.mnemonic, wanted.operands, wanted.column)
     prefix = bytes(_PREFIX_BYTES[p] for p in wanted.prefixes)
     return prefix + _without_prefixes(encoder, wanted, address + len(prefix), at_least)
+
+
+def _name_string_instruction(wanted: Concrete) -> Concrete:
+    """`movs byte ptr [rdi], byte ptr [rsi]` is movsb."""
+    sizes = [o.size for o in wanted.operands if isinstance(o, Memory) and o.size]
+    if wanted.mnemonic not in SHAPES or not sizes or sizes[0] not in (1, 2, 4, 8):
+        return wanted
+    suffix = {1: "b", 2: "w", 4: "d", 8: "q"}[sizes[0]]
+    return replace(wanted, mnemonic=wanted.mnemonic + suffix)
 
 
 def _without_prefixes(encoder: Encoder, wanted: Concrete, address: int, at_least: int) -> bytes:
@@ -231,7 +242,11 @@ def _bad_operands(wanted: Concrete) -> EvaluationError:
     }  # fmt: skip
     memories = [o for o in wanted.operands if isinstance(o, Memory)]
     hint = None
-    if len(memories) > 1:
+    if wanted.mnemonic in checks.SHIFTS and len(wanted.operands) == 2:
+        hint = "the count is a number or cl"
+    elif wanted.mnemonic in ("in", "out"):
+        hint = "the port is a number or dx, the data al, ax or eax"
+    elif len(memories) > 1:
         hint = "an instruction has at most one memory operand: go through a register"
     elif len(sizes) > 1:
         hint = "the operands have different sizes"

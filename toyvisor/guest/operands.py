@@ -138,7 +138,10 @@ class OperandParser:
             return self.line.error(f"'{token.text}' without a '{what}' before it", token.column)
         if token.is_punct("{"):
             return self.line.error("AVX-512 masks are not supported", token.column)
-        return self.line.error(f"expected a comma, found '{token.text}'", token.column)
+        hint = None
+        if token.kind is TokenKind.NAME:
+            hint = "if the line begins with a label, that needs a colon"
+        return self.line.error(f"expected a comma, found '{token.text}'", token.column, hint)
 
     def _peek(self, *names: str) -> bool:
         return self.position < len(self.tokens) and self.tokens[self.position].is_name(*names)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from toyvisor.errors import InputError, SourceError, SourceLocation
@@ -112,6 +112,8 @@ def check_text(source: SourceText) -> SourceText:
     """Refuse what no person wrote: NUL characters, endless lines, megabytes of text."""
     if len(source.text) > MAX_SOURCE_BYTES:
         raise InputError(f"{source.name} is too large: the limit is {MAX_SOURCE_BYTES} characters")
+    if source.text.startswith("\ufeff"):  # a byte order mark, from some Windows editors
+        source = replace(source, text=source.text[1:])
     if "\0" in source.text:
         line = source.text.count("\n", 0, source.text.index("\0")) + 1
         raise InputError(f"{source.name} is not a text file: it has a NUL byte (line {line})")

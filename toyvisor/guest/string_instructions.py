@@ -11,7 +11,7 @@ from toyvisor.guest.operands import Memory, Operand, Register
 _PREFIXES = {"es": 0x26, "cs": 0x2E, "ss": 0x36, "ds": 0x3E, "fs": 0x64, "gs": 0x65}
 _ACCUMULATOR = {"b": "al", "w": "ax", "d": "eax", "q": "rax"}
 _WIDTH = {"b": 1, "w": 2, "d": 4, "q": 8}
-_SHAPES: dict[str, tuple[str, ...]] = {
+SHAPES: dict[str, tuple[str, ...]] = {
     "movs": ("di", "si"), "cmps": ("si", "di"), "stos": ("di", "a"), "lods": ("a", "si"),
     "scas": ("a", "di"), "ins": ("di", "dx"), "outs": ("dx", "si"),
 }  # fmt: skip
@@ -20,7 +20,7 @@ _SHAPES: dict[str, tuple[str, ...]] = {
 
 def segment_prefix(mnemonic: str, operands: tuple[Operand, ...], bits: int) -> bytes:
     """The prefix for the operands as written. Raises EvaluationError for any but the fixed ones."""
-    shape = _SHAPES[mnemonic[:-1]]
+    shape = SHAPES[mnemonic[:-1]]
     if len(operands) == 1:
         shape = tuple(part for part in shape if part != "a")
     if len(operands) != len(shape):

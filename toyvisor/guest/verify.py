@@ -191,8 +191,10 @@ def _same(asked: _Operand, found: _Operand, width: int, mnemonic: str) -> bool:
 
 def _same_address(asked: _Address, found: _Address, mnemonic: str) -> bool:
     sizes = asked.size is None or found.size is None or asked.size == found.size
-    # An asked-for ds: may vanish where it is the default anyway.
-    segments = asked.segment == found.segment or (asked.segment == "ds" and not found.segment)
+    # An asked-for segment may vanish where it is the default anyway.
+    on_stack = any(r in ("bp", "ebp", "rbp", "esp", "rsp") for r, _ in asked.registers)
+    default = "ss" if on_stack else "ds"
+    segments = asked.segment == found.segment or (asked.segment == default and not found.segment)
     name = next(iter(asked.registers), ("", 0))[0]
     width = 8 * registers.SIZES.get(name, 8)
     return (
