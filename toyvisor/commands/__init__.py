@@ -1,0 +1,1 @@
+"""One module a command: what `toyvisor NAME` does once its arguments are read."""

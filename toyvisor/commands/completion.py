@@ -1,0 +1,15 @@
+"""`toyvisor completion SHELL`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print a completion script, made from the parser itself."""
+    import shtab
+
+    from toyvisor.cli import build_parser
+
+    print(shtab.complete(build_parser(), arguments.shell))
+    return 0

@@ -1,0 +1,115 @@
+"""`toyvisor doctor`: is everything there that Toyvisor needs, and what else could it use?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from toyvisor import __version__
+from toyvisor.errors import ToyvisorError
+
+GOOD, OPTIONAL, BAD = "ok", "--", "NO"
+
+
+@dataclass(slots=True)
+class Finding:
+    """One thing looked at. `state` is ok, -- (optional and missing) or NO (needed)."""
+
+    name: str
+    state: str
+    detail: str
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Look at everything; status 1 if something needed is missing."""
+    findings = [check() for check in _CHECKS]
+    if arguments.json:
+        print(json.dumps({f.name: {"state": f.state, "detail": f.detail} for f in findings}))
+    else:
+        for finding in findings:
+            print(f"{finding.state:<3} {finding.name:<22} {finding.detail}")
+    return 1 if any(f.state == BAD for f in findings) else 0
+
+
+def _python() -> Finding:
+    good = sys.version_info >= (3, 11)
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("Python", GOOD if good else BAD, detail if good else f"{detail}: needs 3.11")
+
+
+def _toyvisor() -> Finding:
+    from toyvisor.guest.library import guest_programs_dir, shipped_programs
+
+    found = len(shipped_programs())
+    where = guest_programs_dir()
+    detail = f"{__version__}, {found} guest programs in {where}"
+    return Finding("Toyvisor", GOOD if found else BAD, detail)
+
+
+def _package(distribution: str) -> Callable[[], Finding]:
+    def check() -> Finding:
+        try:
+            return Finding(distribution, GOOD, version(distribution))
+        except PackageNotFoundError:
+            hint = f"not installed: python -m pip install {distribution}"
+            return Finding(distribution, BAD, hint)
+
+    return check
+
+
+def _processor() -> Finding:
+    """The whole path, once: assemble, run, trap, print."""
+    try:
+        from toyvisor.guest.program import load_program
+        from toyvisor.qemu.machine import Machine
+
+        with Machine(load_program("add", use_cache=False)) as machine:
+            ending = machine.run(1000)
+            printed = machine.console.text
+    except ToyvisorError as error:
+        return Finding("guest 2 + 2", BAD, error.message)
+    good = printed == "4\n"
+    return Finding("guest 2 + 2", GOOD if good else BAD, f"{printed.strip()}, {ending.outcome}")
+
+
+def _cache() -> Finding:
+    from toyvisor.guest.cache import cache_folder
+
+    where = cache_folder()
+    if where is None:
+        return Finding("cache", OPTIONAL, "no place to write: programs are assembled each time")
+    parent = where
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if os.access(parent, os.W_OK):
+        return Finding("cache", GOOD, str(where))
+    return Finding("cache", OPTIONAL, f"{where} is not writable: programs are assembled each time")
+
+
+def _kvm() -> Finding:
+    path = "/dev/kvm"
+    if not os.path.exists(path):
+        return Finding(path, OPTIONAL, "not there; only needed to compare with Linux's KVM")
+    if not os.access(path, os.R_OK | os.W_OK):
+        return Finding(path, OPTIONAL, "there, but you may not open it (group kvm)")
+    return Finding(path, GOOD, "there; Toyvisor does not use it yet")
+
+
+_CHECKS: tuple[Callable[[], Finding], ...] = (
+    _python,
+    _toyvisor,
+    _package("unicorn"),
+    _package("keystone-engine"),
+    _package("capstone"),
+    _package("greenlet"),
+    _package("rich"),
+    _processor,
+    _cache,
+    _kvm,
+)

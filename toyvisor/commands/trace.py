@@ -1,0 +1,43 @@
+"""`toyvisor trace FILE --to text|jsonl`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from toyvisor.commands.output import check_writable, write_output
+from toyvisor.commands.run import complain, default_net
+from toyvisor.guest.program import load_program
+from toyvisor.host.net import open_net
+from toyvisor.qemu.machine import Machine
+from toyvisor.qemu.result import collect
+from toyvisor.trace.jsonl import read_jsonl, to_dict, to_line
+from toyvisor.trace.text import to_text
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Read a kept stream, or run a program for its stream, and print it."""
+    check_writable(arguments.output)
+    status = 0
+    events: Iterable[dict[str, Any]]
+    if Path(arguments.file).suffix in (".jsonl", ".json"):
+        events = read_jsonl(Path(arguments.file))
+    else:
+        events, status = _run(arguments.file)
+    lines = (to_text(e) for e in events) if arguments.to == "text" else map(to_line, events)
+    if arguments.output is None:
+        for line in lines:
+            print(line)
+    else:
+        write_output(arguments.output, "".join(f"{line}\n" for line in lines))
+    return status
+
+
+def _run(name: str) -> tuple[Iterator[dict[str, Any]], int]:
+    program = load_program(name)
+    with open_net(default_net(program)) as net, Machine(program, net, trace=True) as machine:
+        result = collect(machine, machine.run())
+        complain(result)
+        return map(to_dict, machine.trace), result.exit_status

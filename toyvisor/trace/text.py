@@ -1,0 +1,108 @@
+"""The event stream as text, in the words of ftrace and QEMU's log where they have them.
+
+Formats: Linux, arch/x86/kvm/trace.h and include/trace/events/kvm.h; QEMU, */trace-events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Event = dict[str, Any]
+
+_VMX_REASONS = {
+    0: "EXCEPTION_NMI",
+    1: "EXTERNAL_INTERRUPT",
+    2: "TRIPLE_FAULT",
+    10: "CPUID",
+    12: "HLT",
+    18: "VMCALL",
+    30: "IO_INSTRUCTION",
+    48: "EPT_VIOLATION",
+    49: "EPT_MISCONFIG",
+    52: "PREEMPTION_TIMER",
+}
+_KVM_EXITS = {
+    2: "KVM_EXIT_IO",
+    3: "KVM_EXIT_HYPERCALL",
+    5: "KVM_EXIT_HLT",
+    6: "KVM_EXIT_MMIO",
+    8: "KVM_EXIT_SHUTDOWN",
+    10: "KVM_EXIT_INTR",
+    17: "KVM_EXIT_INTERNAL_ERROR",
+}
+
+
+def _vm_exit(e: Event) -> str:
+    reason = _VMX_REASONS.get(e["reason"], str(e["reason"]))
+    return f"kvm_exit: vcpu 0 reason {reason} rip {e['rip']:#x} address {e['address']:#x}"
+
+
+def _kvm_mmio(e: Event) -> str:
+    return f"kvm_mmio: mmio {e['type']} len {e['len']} gpa {e['gpa']:#x} val {e['val']:#x}"
+
+
+def _kvm_pio(e: Event) -> str:
+    return (
+        f"kvm_pio: pio_{e['rw']} at {e['port']:#x} size {e['size']} "
+        f"count {e['count']} val {e['val']:#x}"
+    )
+
+
+def _kvm_cpuid(e: Event) -> str:
+    registers = " ".join(f"{name} {e[name]:#x}" for name in ("rax", "rbx", "rcx", "rdx"))
+    return f"kvm_cpuid: func {e['func']:#x} idx {e['idx']:#x} {registers}"
+
+
+def _kvm_hypercall(e: Event) -> str:
+    arguments = " ".join(f"{name} {e[name]:#x}" for name in ("a0", "a1", "a2", "a3"))
+    return f"kvm_hypercall: nr {e['nr']:#x} {arguments} ret {e['ret']}"
+
+
+def _userspace_exit(e: Event) -> str:
+    number = e["reason"]
+    return f"kvm_userspace_exit: reason {_KVM_EXITS.get(number, '?')} ({number})"
+
+
+def _region(e: Event) -> str:
+    return (
+        f"{e['event']}: {e['region']} offset {e['offset']:#x} "
+        f"value {e['value']:#x} size {e['size']}"
+    )
+
+
+_FORMATS: dict[str, Callable[[Event], str]] = {
+    "vm_exit": _vm_exit,
+    "vm_entry": lambda e: "kvm_entry: vcpu 0",
+    "kvm_mmio": _kvm_mmio,
+    "kvm_pio": _kvm_pio,
+    "kvm_cpuid": _kvm_cpuid,
+    "kvm_hypercall": _kvm_hypercall,
+    "kvm_userspace_exit": _userspace_exit,
+    "memory_region_ops_read": _region,
+    "memory_region_ops_write": _region,
+    "ioctl": lambda e: f"ioctl: {e['request']}",
+    "copy": lambda e: f"copy: {e['hop']} {e['bytes']} bytes",
+    "syscall": lambda e: f"syscall: {e['name']} {e['file']} {e['bytes']} bytes",
+    "device": lambda e: f"{e['device']}: {e['what']}",
+    "guest_error": lambda e: f"guest_error: {e['device']}: {e['rule']}: {e['what']}",
+}
+_FIXED = ("seq", "clock", "layer", "thread", "event")
+
+
+def to_text(event: Event) -> str:
+    """One event as a line: sequence number, guest instructions, layer, what happened."""
+    form = _FORMATS.get(event["event"])
+    if form is not None:
+        try:
+            what = form(event)
+        except (KeyError, TypeError, ValueError):  # a stream that somebody else wrote
+            what = _generic(event)
+    else:
+        what = _generic(event)
+    return f"{event['seq']:>6} {event['clock']:>8} {event['layer']:<5} {what}"
+
+
+def _generic(event: Event) -> str:
+    fields = " ".join(f"{name} {value}" for name, value in event.items() if name not in _FIXED)
+    return f"{event['event']}: {fields}".rstrip(": ")
