@@ -241,6 +241,18 @@ def test_jumps_are_as_short_as_they_can_be() -> None:
     assert code("a: jmp b\n.zero 124\njmp a\nb:").startswith("eb7e")
 
 
+def test_a_16_bit_jump_wraps_within_its_64_kib_only() -> None:
+    assert code("jmp near 0", 16, origin=0xFFF0) == "e90d00"
+    assert "cannot reach" in refused("call 0x12345", 16).message
+    assert "cannot reach" in refused("jmp 0x112345678", 32).message
+    assert code("x: jmp x", 16, origin=0x20000) == "ebfe"
+
+
+def test_a_segment_that_is_not_the_default_is_kept() -> None:
+    assert code("mov ax, ds:[bp]", 16) == "3e8b4600"
+    assert code("mov ax, ss:[bx]", 16) == "368b07"
+
+
 def test_code_widths_can_change_within_a_program() -> None:
     text = ".code16\nmov ax, 1\njmp 8:p\n.code32\np: mov eax, 1\n.code64\nmov rax, [rdi]"
     assert code(text, origin=0x1000) == "b80100" + "ea0810" + "0800" + "b801000000" + "488b07"

@@ -81,7 +81,13 @@ def _short_only(mnemonic: str, target: Immediate, address: int, bits: int) -> by
 
 
 def _distance(target: int, after: int, bits: int) -> int:
-    """Target minus next instruction, as the wrapping subtraction of the instruction pointer."""
+    """Target minus next instruction; wrapped only where the instruction pointer wraps.
+
+    16-bit code wraps within its 64 KiB, 32-bit code within 4 GiB: a target elsewhere is not
+    reached by wrapping.
+    """
+    if target >> bits != after >> bits:
+        return target - after
     distance = (target - after) & ((1 << bits) - 1)
     if bits == 64 or distance < 1 << (bits - 1):
         return distance - (1 << bits) if distance >> (bits - 1) else distance

@@ -130,12 +130,24 @@ def _widen(name: str, size: int) -> str:
 
 def _by_keystone(encoder: Encoder, wanted: Concrete, address: int) -> bytes:
     memory = next((o for o in wanted.operands if isinstance(o, Memory)), None)
+    if memory is not None and memory.segment == "ds":
+        return _with_ds(encoder, wanted, memory, address)
     if memory is not None and wanted.bits == 64:
         if memory.base == "rip":
             return _relative(encoder, wanted, memory, address)
         if memory.is_absolute and wanted.mnemonic != "movabs":
             return _absolute(encoder, wanted, memory)
     return _checked(encoder, wanted)
+
+
+_STACK_BASES = frozenset({"bp", "ebp", "rbp", "esp", "rsp"})
+
+
+def _with_ds(encoder: Encoder, wanted: Concrete, memory: Memory, address: int) -> bytes:
+    """Keystone drops every ds:, also where the default is ss (SDM vol. 1, table 3-5)."""
+    plain = replace(wanted, operands=_with_memory(wanted, replace(memory, segment=None)))
+    prefix = b"\x3e" if memory.base in _STACK_BASES else b""
+    return prefix + _by_keystone(encoder, plain, address + len(prefix))
 
 
 def _relative(encoder: Encoder, wanted: Concrete, memory: Memory, address: int) -> bytes:
