@@ -8,8 +8,8 @@
 ; Full virtualization: a driver for a card that has no idea it is virtual.
 ;
 ; The card has no DMA: it can't reach into RAM. The driver carries each frame into the
-; card's buffer, store by store, as on an NE2000 (1987) or a 3c509. On a real bus such a store
-; costs some hundred nanoseconds. In a virtual machine each one is a vmexit all the way to QEMU:
+; card's buffer, store by store, as on an NE2000 or a 3c509. For a real card such a store is one
+; cycle on the bus. In a virtual machine each one is a vmexit, all the way to QEMU and back:
 ;
 ;     guest   mov [rbx + rcx], eax    no memory there: EPT violation, the guest stops
 ;     KVM     decodes the MOV, copies the 4 bytes into kvm_run                     copy 1

@@ -41,21 +41,6 @@ _start:
         ; no interrupts: we shall look at the used ring ourselves.
         mov     word ptr [VIRTQ_AVAIL + VIRTQ_AVAIL_FLAGS], VIRTQ_AVAIL_F_NO_INTERRUPT
 
-        ; the even descriptors are headers, each followed by its frame. Only address and length
-        ; of the frames are still missing.
-        mov     ecx, VIRTQ_DESC
-        mov     edx, offset header
-        mov     eax, 1
-next_pair:
-        mov     [rcx + VIRTQ_DESC_ADDR], rdx
-        mov     dword ptr [rcx + VIRTQ_DESC_LEN], VIRTIO_NET_HDR_SIZE
-        mov     word ptr [rcx + VIRTQ_DESC_FLAGS], VIRTQ_DESC_F_NEXT
-        mov     [rcx + VIRTQ_DESC_NEXT], ax
-        add     ecx, 2 * VIRTQ_DESC_SIZE
-        add     eax, 2
-        cmp     eax, QUEUE_SIZE
-        jb      next_pair
-
         ; a batch is at least one packet, and at most what fits into the queue.
         mov     eax, 1
         test    r12, r12
@@ -63,6 +48,22 @@ next_pair:
         mov     eax, MOST
         cmp     r12, rax
         cmova   r12, rax
+
+        ; the even descriptors are headers, each followed by its frame; a batch takes the first
+        ; r12 pairs. Only address and length of the frames are still missing.
+        mov     eax, offset header
+        mov     ecx, VIRTQ_DESC
+        mov     edx, 1                                  ; the descriptor after this one
+next_pair:
+        mov     [rcx + VIRTQ_DESC_ADDR], rax
+        mov     dword ptr [rcx + VIRTQ_DESC_LEN], VIRTIO_NET_HDR_SIZE
+        mov     word ptr [rcx + VIRTQ_DESC_FLAGS], VIRTQ_DESC_F_NEXT
+        mov     [rcx + VIRTQ_DESC_NEXT], dx
+        add     ecx, 2 * VIRTQ_DESC_SIZE
+        add     edx, 2
+        lea     esi, [r12 + r12]
+        cmp     edx, esi
+        jb      next_pair
 
 ; Send the frames, a batch after the other.
 
