@@ -111,7 +111,6 @@ _SIGNATURES = {
     "uc_reg_write_batch": (c_int, (c_void_p, c_void_p, c_void_p, c_int)),
     "uc_mem_map_ptr": (c_int, (c_void_p, c_uint64, c_size_t, c_uint32, c_void_p)),
     "uc_mmio_map": (c_int, (c_void_p, c_uint64, c_size_t) + (c_void_p,) * 4),
-    "uc_vmem_read": (c_int, (c_void_p, c_uint64, c_uint32, c_void_p, c_size_t)),
     "uc_emu_start": (c_int, (c_void_p, c_uint64, c_uint64, c_uint64, c_size_t)),
     "uc_emu_stop": (c_int, (c_void_p,)),
 }

@@ -28,7 +28,8 @@ from typing import Any
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from toyvisor.cpu.clock import Clock, InstructionLengths
-from toyvisor.cpu.registers import SEGMENTS, Registers
+from toyvisor.cpu.paging import translate
+from toyvisor.cpu.registers import CONTROL, MSR_EFER, SEGMENTS, Registers
 from toyvisor.cpu.unicorn_abi import (
     UC_ARCH_X86,
     UC_HOOK_INSN,
@@ -237,6 +238,7 @@ class Cpu:
         """Run what is left of the time slice: the first instructions of a block."""
         clock = self.clock
         clock.refused = None
+        clock.block_size = 0  # the last block is behind us, even if this one is the same again
         left = clock.limit - clock.with_block
         if 0 < left < count:
             code = self.read_linear(address, size)
@@ -509,13 +511,29 @@ class Cpu:
             return rip + 16 * self.registers.read_special(SEGMENTS["cs"])
         return rip
 
+    def translate(self, linear: int) -> int | None:
+        """The guest-physical address behind a linear one; None if it is not mapped."""
+        special = self.registers.read_special
+        return translate(
+            self._memory,
+            linear,
+            special(CONTROL["cr0"]),
+            special(CONTROL["cr3"]),
+            special(CONTROL["cr4"]),
+            self.registers.read_msr(MSR_EFER),
+        )
+
     def read_linear(self, address: int, size: int) -> bytes:
-        """Guest memory at a linear address, up to `size` bytes, as the guest maps it."""
-        buffer = ctypes.create_string_buffer(size)
-        while size and library.uc_vmem_read(self._engine, address, 1, buffer, size):
-            # Part of it is not mapped: up to the page's end.
-            size = min(size - 1, -address & 0xFFF) if size > (-address & 0xFFF) else 0
-        return buffer.raw[:size]
+        """Guest RAM at a linear address, as the guest maps it; up to the first gap."""
+        found = b""
+        while len(found) < size:
+            at = address + len(found)
+            physical = self.translate(at)
+            length = min(size - len(found), PAGE_SIZE - (at & 0xFFF))
+            if physical is None or not self._memory.contains(physical, length):
+                break
+            found += bytes(self._memory.view(physical, length))
+        return found
 
     def now(self) -> int:
         """Guest instructions executed before the present one."""
