@@ -1,0 +1,1 @@
+"""Teaching on top of the machine: experiments, and what they cost."""
