@@ -21,7 +21,7 @@ def test_a_boot_sector_in_nasm_style() -> None:
         org 0x7c00
         start:  xor ax, ax
                 mov ds, ax
-                mov si, msg_address
+                mov si, msg
         .next:  lodsb
                 or al, al
                 jz .done
@@ -31,7 +31,6 @@ def test_a_boot_sector_in_nasm_style() -> None:
         .done:  hlt
                 jmp .done
         msg     db "Hello", 13, 10, 0
-        msg_address equ msg - $$ + 7c00h
         times 510-($-$$) db 0
         dw 0AA55h
         """
@@ -231,6 +230,11 @@ def test_a_bare_label_asks_for_address_or_memory() -> None:
     assert "address for NASM" in error.message
     assert "`offset msg`" in str(error.hint)
     assert code("msg: .byte 1\nend: mov eax, end - msg") == "01b801000000"
+
+
+def test_in_nasm_source_a_bare_label_is_its_address() -> None:
+    assert code("bits 16\nmsg: mov si, msg\nmov ax, [msg]", origin=0x100) == "be0001a10001"
+    assert code("default rel\nmsg: mov esi, msg") == "be00000000"
 
 
 def test_jumps_are_as_short_as_they_can_be() -> None:

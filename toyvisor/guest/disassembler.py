@@ -65,6 +65,11 @@ def disassemble(code: bytes, address: int, mode: CpuMode) -> list[Instruction]:
     return found
 
 
+def instruction_lengths(code: bytes, address: int, mode: CpuMode) -> list[int]:
+    """Lengths in bytes of the instructions that `code` begins with, up to what is none."""
+    return [size for _, size, _, _ in _engine(mode, False).disasm_lite(bytes(code), address)]
+
+
 def decode_one(code: bytes, address: int, mode: CpuMode) -> Instruction | None:
     """The instruction `code` begins with; None if it is no instruction or cut off."""
     window = bytes(code[:MAX_INSTRUCTION_BYTES])

@@ -83,6 +83,7 @@ class _Parser:
         self._roots, self._path = roots, source.path
         self._bits = bits
         self._relative = False
+        self._nasm = False
         self._scope = ""
 
     def line(self, line: SourceLine, tokens: list[Token]) -> None:
@@ -235,11 +236,13 @@ class _Parser:
         if len(rest) != 1 or rest[0].value not in (16, 32, 64):
             raise line.error("bits takes 16, 32 or 64", first.column)
         self._bits = rest[0].value
+        self._nasm = True  # no other assembler knows `bits` and `default`
 
     def _default(self, line: SourceLine, first: Token, rest: list[Token]) -> None:
         if len(rest) != 1 or not rest[0].is_name("rel", "abs"):
             raise line.error("default takes rel or abs", first.column)
         self._relative = rest[0].is_name("rel")
+        self._nasm = True
 
     def _incbin(self, line: SourceLine, first: Token, rest: list[Token]) -> bytes:
         if not rest or rest[0].kind is not TokenKind.STRING:
@@ -313,5 +316,12 @@ class _Parser:
             raise line.error(f"'{first.text}' is not an instruction", first.column)
         operands = OperandParser(line, rest).parse_all()
         return Instruction(
-            line, column, word, operands, tuple(prefixes), self._bits, self._relative
+            line,
+            column,
+            word,
+            operands,
+            tuple(prefixes),
+            self._bits,
+            self._relative,
+            self._nasm,
         )

@@ -75,7 +75,8 @@ def _immediate(instruction: Instruction, source: ImmediateSource, evaluate: Eval
     if to_memory and not source.offset and not source.reach:
         memory = MemorySource((source.value,), source.column, source.size)
         return _memory(instruction, memory, [value])
-    if value.is_address and not source.offset and not branches.is_branch(mnemonic):
+    known = source.offset or instruction.nasm or branches.is_branch(mnemonic)
+    if value.is_address and not known:
         text = source.value.text
         raise source.value.error(
             f"'{text}' is the address for NASM, and the memory there for GNU as: say which",

@@ -32,7 +32,11 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction, `bits` wide code; `scope` is the label its `.local` names belong to."""
+    """One instruction in `bits`-wide code.
+
+    `default_relative`: NASM's `default rel` holds. `nasm`: the file said it is NASM source,
+    so a bare label is its address.
+    """
 
     line: SourceLine
     column: int
@@ -41,6 +45,7 @@ class Instruction:
     prefixes: tuple[str, ...]
     bits: int
     default_relative: bool = False
+    nasm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
