@@ -13,7 +13,7 @@ from toyvisor.cpu.registers import GENERAL
 from toyvisor.cpu.vmx import ExitReason
 from toyvisor.cpu.world_switch import Cpu, KernelHalf
 from toyvisor.guest.assembler import assemble_text
-from toyvisor.guest.disassembler import disassemble
+from toyvisor.guest.disassembler import instruction_lengths
 from toyvisor.memory import GuestMemory
 from toyvisor.modes import CpuMode
 
@@ -68,7 +68,7 @@ class Bench:
         self.exits: list[Exit] = []
 
         def lengths(code: bytes, address: int) -> list[int]:
-            return [i.size for i in disassemble(code, address, MODES[bits])]
+            return instruction_lengths(code, address, MODES[bits])
 
         kernel = KernelHalf(
             lambda gpa, size: None,
@@ -102,9 +102,7 @@ class Bench:
     def step(self, reply: int = 0) -> Exit:
         """Enter; the next exit with the guest's state at it."""
         raw = self.cpu.enter(reply)
-        if raw[0] in (ExitReason.EPT_VIOLATION, ExitReason.EPT_MISCONFIG) and raw[2]:
-            found = Exit(ExitReason(raw[0]), *raw[1:])
-        elif raw[0] == ExitReason.IO_INSTRUCTION:
+        if len(raw) >= 5:  # a load, a store, IN or OUT
             found = Exit(ExitReason(raw[0]), *raw[1:])
         else:
             found = Exit(ExitReason(raw[0]), raw[1] if len(raw) > 1 else 0, 0, False, 0)

@@ -25,7 +25,8 @@ from toyvisor.cpu.unicorn_abi import (
     translated_block,
 )
 
-#: Lengths in bytes of the instructions in a stretch of code: (code, address) -> lengths
+#: Lengths in bytes of the instructions in a stretch of code, up to what is none:
+#: (code, address) -> lengths
 InstructionLengths = Callable[[bytes, int], Sequence[int]]
 
 FOREVER = 1 << 63
@@ -34,8 +35,15 @@ FOREVER = 1 << 63
 class Clock:
     """Counts instructions, and stops the guest before the block that would pass `limit`."""
 
-    def __init__(self, engine: c_void_p) -> None:
+    def __init__(
+        self,
+        engine: c_void_p,
+        code: Callable[[int, int], bytes],
+        lengths: InstructionLengths,
+    ) -> None:
         self._engine = engine
+        self._code = code
+        self._lengths = lengths
         #: Instructions executed, those of the whole present block included.
         self.with_block = 0
         #: The present block: its address, its size in bytes, its instructions.
@@ -59,6 +67,8 @@ class Clock:
             # Unicorn does not announce the very first block it translates.
             self._learn(translated_block(self._engine, address))
             count = self._instructions_in[address | size << 64]
+        if self.block <= address and address + size < self.block + self.block_size:
+            self._take_back(address)
         now = self.with_block + count
         if now > self.limit:
             self.refused = (address, size, count)
@@ -68,6 +78,16 @@ class Clock:
         self.block = address
         self.block_size = size
         self.block_instructions = count
+
+    def _take_back(self, address: int) -> None:
+        """The last block was left at `address`: a store changed the block's own code.
+
+        Unicorn then runs that store as a block of its own. Only so can a block begin inside
+        the last one and end before it: left to itself it would run to the same end.
+        """
+        code = self._code(self.block, address - self.block)
+        done = len(self._lengths(code, self.block))
+        self.with_block -= self.block_instructions - done
 
     def _translated(self, _engine: int, block: ctypes._Pointer[TranslationBlock]) -> None:
         self._learn(block[0])
@@ -79,17 +99,16 @@ class Clock:
             count -= 1
         self._instructions_in[block.pc | block.size << 64] = count
 
-    def before(self, rip: int, code: Callable[[], bytes], lengths: InstructionLengths) -> int:
-        """Instructions executed before the one at linear address `rip` of this block.
-
-        `code` gives the present block's bytes.
-        """
+    def before(self, rip: int) -> int:
+        """Instructions executed before the one at linear address `rip`."""
+        if not self.block <= rip < self.block + self.block_size:
+            return self.with_block
         key = (rip, self.block, self.block_size)
         done = self._position.get(key)
         if done is None:
             address = self.block
             done = 0
-            for length in lengths(code(), address):
+            for length in self._lengths(self._code(self.block, self.block_size), address):
                 if address >= rip:
                     break
                 address += length

@@ -129,7 +129,7 @@ class Cpu:
         self._keep: list[object] = []  # callbacks and buffers that C points to
         self._map_guest_physical()
         self._add_hooks()
-        self.clock = Clock(self._engine)
+        self.clock = Clock(self._engine, self.read_linear, lengths)
 
         self._known_pages: set[int] = set()
         # The access announced by the memory hook: where it is, its size (if unaligned), its
@@ -210,7 +210,9 @@ class Cpu:
     def _run(self, _first_reply: int) -> None:
         """The guest's greenlet: run, find out why Unicorn stopped, leave with that."""
         while not self._closing:
-            error = library.uc_emu_start(self._engine, self.linear_rip(), _NOWHERE, 0, 0)
+            error = 0
+            if self._failure is None and self._straddled is None:  # else _run_straight's
+                error = library.uc_emu_start(self._engine, self.linear_rip(), _NOWHERE, 0, 0)
             if self._closing:
                 return
             if self._failure is not None:
@@ -242,18 +244,31 @@ class Cpu:
         left = clock.limit - clock.with_block
         if 0 < left < count:
             code = self.read_linear(address, size)
-            length = sum(self._lengths(code, address)[:left])
-            forget_block(self._engine, address, address + size)
-            clock.cut(address, length)
-            library.uc_emu_start(self._engine, address, address + length, 0, 0)
-            if self._failure is not None or self.linear_rip() != address + length:
-                return  # it ended otherwise; the loop in _run finds out how
+            if not self._run_straight(address, sum(self._lengths(code, address)[:left])):
+                return
         self._leave((_PREEMPTION_TIMER,))
 
+    def _run_straight(self, address: int, length: int) -> bool:
+        """Run `length` bytes of code without a branch; False if it ended before, otherwise."""
+        forget_block(self._engine, address, address + length)
+        self.clock.cut(address, length)
+        library.uc_emu_start(self._engine, address, address + length, 0, 0)
+        if self._failure is not None or self._straddled is not None:
+            return False  # the loop in _run takes it up
+        return self.linear_rip() == address + length
+
     def _fetch_failed(self, error: int) -> None:
+        """The guest runs where there is no RAM.
+
+        Unicorn finds out when it translates, before the instructions that lead there have
+        run: those first.
+        """
         if error not in (UnicornError.FETCH_UNMAPPED, UnicornError.FETCH_PROT):
             raise AssertionError(f"unicorn stopped with error {error}")
-        self._leave((_EPT_VIOLATION, self.linear_rip(), 0, "fetch"))
+        rip = self.linear_rip()
+        length = sum(self._lengths(self.read_linear(rip, PAGE_SIZE), rip))
+        if not length or not self._run_straight(rip, length):
+            self._leave((_EPT_VIOLATION, self.linear_rip(), 0, "fetch"))
 
     def _fail(self, failure: BaseException) -> None:
         """Keep what a callback raised until we are out of C, where it can be raised."""
@@ -537,14 +552,7 @@ class Cpu:
 
     def now(self) -> int:
         """Guest instructions executed before the present one."""
-        clock = self.clock
-        rip = self.linear_rip()
-        if not clock.block <= rip < clock.block + clock.block_size:
-            return clock.with_block
-        return clock.before(rip, self._block_code, self._lengths)
-
-    def _block_code(self) -> bytes:
-        return self.read_linear(self.clock.block, self.clock.block_size)
+        return self.clock.before(self.linear_rip())
 
     def code_changed(self) -> None:
         """Somebody outside the guest wrote to its code: translate it anew."""

@@ -348,9 +348,9 @@ class Vcpu:
         mode = {16: CpuMode.REAL, 32: CpuMode.PROTECTED, 64: CpuMode.LONG}[bits]
 
         def lengths(code: bytes, address: int) -> list[int]:
-            from toyvisor.guest.disassembler import disassemble
+            from toyvisor.guest.disassembler import instruction_lengths
 
-            return [instruction.size for instruction in disassemble(code, address, mode)]
+            return instruction_lengths(code, address, mode)
 
         cpu = Cpu(bits, self._memory, self._ledger.exits, self._kernel, lengths)
         cpu.clock.limit = self._deadline
