@@ -120,6 +120,26 @@ def test_data_directives(text: str, bytes_: str) -> None:
     assert code(text) == bytes_
 
 
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [
+        ("and al, ~0x80", "247f"),
+        ("and ax, ~0x8000", "6625ff7f"),
+        ("and dword ptr [rax], ~0x80000000", "8120ffffff7f"),
+        ("MASK = ~(0x80 | 1)\nand al, MASK", "247e"),
+        (".byte ~0x80, ~0xff & ~1", "7f00"),
+    ],
+)
+def test_an_inverted_mask_is_as_wide_as_its_place(text: str, bytes_: str) -> None:
+    assert code(text) == bytes_
+    assert "does not fit" in refused("mov al, -129").message
+    assert "does not fit" in refused("and al, ~0x100 - 1").message
+
+
+def test_binary_numbers_work_before_layout_too() -> None:
+    assert code(".equ N, 11b\n.if N == 11b\n.rept 10b\nnop\n.endr\n.endif") == "9090"
+
+
 def test_numeric_labels_mean_the_nearest() -> None:
     assert code("1: nop\n1: jmp 1b\njmp 1f\n1: nop") == "90" + "ebfe" + "eb00" + "90"
     assert "no label 2: after" in refused("2: jmp 2f").message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toyvisor.guest import registers
-from toyvisor.guest.expressions import EvaluationError
+from toyvisor.guest.expressions import EvaluationError, fits
 from toyvisor.guest.fixed import STRING_INSTRUCTIONS
 from toyvisor.guest.operands import Immediate, Memory, Operand, Register
 
@@ -164,7 +164,7 @@ def _check_immediates(mnemonic: str, operands: Operands, column: int) -> None:
 def _check_fits(immediate: Immediate, size: int, *, whole: bool) -> None:
     """`whole`: only mov to a register takes 64-bit numbers."""
     number, width = immediate.number, 8 * size
-    if not -(1 << (width - 1)) <= number < 1 << width:
+    if not fits(number, width, inverted=immediate.inverted):
         raise _does_not_fit(immediate, f"{width} bits")
     if size < 8 or whole:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from toyvisor.guest.expressions import Expression, Op, Step, Value
+from toyvisor.guest.expressions import Expression, Op, Step, Value, binary_number
 from toyvisor.guest.operands import FarSource, ImmediateSource, MemorySource, OperandSource
 from toyvisor.guest.source import SourceLine
 from toyvisor.guest.statements import (
@@ -64,9 +64,9 @@ class Place:
         found = self._symbols.find_numeric(step.text, self.index)
         if found is not None:
             return found
-        digits = step.text[:-1]
-        if step.text[-1] == "b" and len(digits) > 1 and not set(digits) - {"0", "1"}:
+        if binary_number(step) is not None:
             return None
+        digits = step.text[:-1]
         where = "before" if step.text[-1] == "b" else "after"
         hint = f"for the binary number write 0b{digits}" if digits in ("0", "1") else None
         raise line.error(f"there is no label {digits}: {where} this line", step.column, hint)
@@ -80,7 +80,7 @@ class Place:
             if step.op is Op.NUMERIC:
                 place = self._numeric(line, step)
                 if place is None:
-                    return Value(int(step.text[:-1], 2))
+                    return Value(binary_number(step) or 0)
             elif step.text in self._symbols.given:
                 return Value(self._symbols.given[step.text])
             else:

@@ -51,6 +51,8 @@ class Value:
     number: int
     labels: int = 0
     registers: Mapping[str, int] = field(default_factory=dict)
+    inverted: bool = False
+    """A pattern made with `~`: `~0x8000` is meant as 16 bits where 16 bits are wanted."""
 
     @property
     def is_address(self) -> bool:
@@ -126,7 +128,9 @@ def _unary(step: Step, value: Value) -> Value:
     if step.text == "-":
         return Value(-value.number, -value.labels, {r: -n for r, n in value.registers.items()})
     _no_registers(step, value)
-    return Value(~value.number if step.text == "~" else int(not value.number))
+    if step.text == "~":
+        return Value(~value.number, inverted=True)
+    return Value(int(not value.number))
 
 
 def _no_registers(step: Step, *values: Value) -> None:
@@ -151,7 +155,23 @@ def _binary(step: Step, left: Value, right: Value) -> Value:
     if step.text == "*" and (left.registers or right.registers):
         return _scale(step, left, right)
     _no_registers(step, left, right)
-    return Value(_bounded(step, _arithmetic(step, left.number, right.number)))
+    number = _bounded(step, _arithmetic(step, left.number, right.number))
+    bitwise = step.text in "&|^" and number < 0
+    return Value(number, inverted=bitwise and (left.inverted or right.inverted))
+
+
+def fits(number: int, width: int, *, inverted: bool = False) -> bool:
+    """Whether `width` bits hold a number, read as signed or unsigned."""
+    lowest = -(1 << width) if inverted else -(1 << (width - 1))
+    return lowest <= number < 1 << width
+
+
+def binary_number(step: Step) -> int | None:
+    """What `101b` is if there is no label 101: the number; None for `1b` and for `10f`."""
+    digits = step.text[:-1]
+    if step.text[-1] == "b" and len(digits) > 1 and not set(digits) - {"0", "1"}:
+        return int(digits, 2)
+    return None
 
 
 def _scale(step: Step, left: Value, right: Value) -> Value:

@@ -8,7 +8,7 @@ from toyvisor.errors import SourceError
 from toyvisor.guest.diagnostics import Diagnostics
 from toyvisor.guest.encoder import Encoder
 from toyvisor.guest.evaluation import Place, expressions_of
-from toyvisor.guest.expressions import EvaluationError, Expression, Value
+from toyvisor.guest.expressions import EvaluationError, Expression, Value, fits
 from toyvisor.guest.instruction_encoder import Concrete, encode
 from toyvisor.guest.parser import ParsedProgram
 from toyvisor.guest.resolve import resolve
@@ -284,7 +284,8 @@ class Layout:
 
     def _cell(self, expression: Expression, unit: int) -> bytes:
         number = self._place.number(expression)
-        if not -(1 << (8 * unit - 1)) <= number < 1 << (8 * unit):
+        inverted = self._place.evaluate(expression).inverted
+        if not fits(number, 8 * unit, inverted=inverted):
             shown = f"{number:#x}" if abs(number) > 99_999 else str(number)
             raise expression.error(f"{shown} does not fit in {8 * unit} bits")
         return (number & ((1 << 8 * unit) - 1)).to_bytes(unit, "little")

@@ -28,8 +28,8 @@ class Listing:
     """All lines by ascending address."""
 
     lines: list[ListingLine] = field(default_factory=list)
-    _starts: list[int] = field(default_factory=list, repr=False)
-    _filled: list[ListingLine] = field(default_factory=list, repr=False)
+    _starts: list[int] = field(default_factory=list, repr=False, compare=False)
+    _filled: list[ListingLine] = field(default_factory=list, repr=False, compare=False)
 
     def at(self, address: int) -> ListingLine | None:
         """The line whose bytes include `address`, or None. O(log n)."""

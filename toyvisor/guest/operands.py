@@ -71,7 +71,8 @@ class Immediate:
     column: int = 0
     size: int | None = None
     reach: str | None = None
-    is_address: bool = False
+    inverted: bool = False
+    """Made with `~`, so only the operand's width of it counts."""
 
 
 @dataclass(frozen=True, slots=True)

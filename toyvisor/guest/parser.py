@@ -11,8 +11,10 @@ from toyvisor.guest.expressions import (
     EvaluationError,
     Expression,
     ExpressionParser,
+    Op,
     Step,
     Value,
+    binary_number,
 )
 from toyvisor.guest.lexer import Token, TokenKind, string_bytes
 from toyvisor.guest.operands import OperandParser
@@ -214,15 +216,24 @@ class _Parser:
         """The value if it needs nothing but constants already known (for .if and .rept)."""
 
         def lookup(step: Step) -> Value:
-            if step.text not in self.preprocessor.constants:
-                raise EvaluationError("not known yet", step.column)
-            return Value(self.preprocessor.constants[step.text])
+            if step.text in self.preprocessor.constants:
+                return Value(self.preprocessor.constants[step.text])
+            if step.op is Op.NUMERIC and step.text[:-1] not in self.program.symbols.numeric:
+                return Value(self._binary(step))
+            raise EvaluationError("not known yet", step.column)
 
         try:
             result = value.evaluate(lookup)
         except SourceError:
             return None
         return None if result.registers else result.number
+
+    @staticmethod
+    def _binary(step: Step) -> int:
+        number = binary_number(step)
+        if number is None:
+            raise EvaluationError("not known yet", step.column)
+        return number
 
     def _whole_expression(self, line: SourceLine, tokens: list[Token]) -> Expression:
         parser = ExpressionParser(line, tokens)

@@ -13,7 +13,7 @@ from pathlib import Path
 from toyvisor.errors import InputError, SourceError
 from toyvisor.guest import macros
 from toyvisor.guest.diagnostics import Diagnostics
-from toyvisor.guest.expressions import Expression, ExpressionParser, Step, Value
+from toyvisor.guest.expressions import Expression, ExpressionParser, Op, Step, Value, binary_number
 from toyvisor.guest.lexer import Lexer, Token, TokenKind, string_bytes
 from toyvisor.guest.source import SourceLine, SourceRoots, SourceText
 
@@ -241,6 +241,8 @@ class Preprocessor:
         def lookup(step: Step) -> Value:
             if step.text in self.constants:
                 return Value(self.constants[step.text])
+            if step.op is Op.NUMERIC and (number := binary_number(step)) is not None:
+                return Value(number)
             raise expression.line.error(
                 f"{word} needs a value known by now, and '{step.text}' is not",
                 step.column,

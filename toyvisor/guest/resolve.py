@@ -83,7 +83,7 @@ def _immediate(instruction: Instruction, source: ImmediateSource, evaluate: Eval
             f"write `offset {text}` for the address, `[{text}]` for the memory",
         )
     return Immediate(
-        value.number, source.column, source.size, source.reach, is_address=value.is_address
+        value.number, source.column, source.size, source.reach, inverted=value.inverted
     )
 
 

@@ -157,7 +157,7 @@ class SourceRoots:
         roots = self._roots()
         folders = ([beside.parent] if beside is not None else []) + roots
         path, data = self._find(name, folders, roots, MAX_SOURCE_BYTES)
-        return decode_source(data, _display(path), path)
+        return decode_source(data, str(path), path)
 
     def read_binary(self, name: str, beside: Path | None, limit: int) -> bytes:
         """The bytes of `name` for .incbin: only from the program's own folder."""
@@ -219,11 +219,3 @@ def _close_names(name: str, roots: Iterable[Path]) -> str | None:
             continue
     close = difflib.get_close_matches(name, names, 3)
     return f"did you mean {' or '.join(close)}?" if close else None
-
-
-def _display(path: Path) -> str:
-    """A path as the user would type it: relative to here if it is below."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
