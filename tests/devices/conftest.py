@@ -23,6 +23,15 @@ class Bench:
         return DeviceContext(name, memory=GuestMemory(), ledger=self.ledger, errors=self.errors)
 
     @contextmanager
+    def watched(self) -> Iterator[list[tuple]]:
+        """The events of the block: (name, *fields) each, there when the block is over."""
+        before = len(list(self.trace))
+        seen: list[tuple] = []
+        yield seen
+        for event in list(self.trace)[before:]:
+            seen.append((event.kind.name, *event.fields.values()))
+
+    @contextmanager
     def breaks(self, *rules: str) -> Iterator[None]:
         """The guest breaks exactly these rules in the block."""
         before = self.errors.count

@@ -15,7 +15,6 @@ from toyvisor.memory import GuestMemory
 from toyvisor.qemu.device import DeviceContext, GuestErrorLog
 from toyvisor.qemu.devices import mmio_nic as nic
 from toyvisor.qemu.devices.mmio_nic import REGISTERS, MmioNic, register_name
-from toyvisor.trace.events import IRQ_LINE
 from toyvisor.trace.ledger import Ledger
 
 MAC = bytes.fromhex("0123456789ab")
@@ -198,10 +197,10 @@ def test_the_line_stays_up_until_every_cause_is_acknowledged(driver, card):
 
 def test_without_an_acknowledgement_there_is_no_second_edge(bench, driver):
     driver["INTERRUPT_MASK"] = nic.IRQ_TX_DONE
-    driver.send(FRAME)
-    driver.send(FRAME)
-    edges = [event for event in bench.trace.events if event[2] is IRQ_LINE]
-    assert [event[-1] for event in edges] == [1]
+    with bench.watched() as events:
+        driver.send(FRAME)
+        driver.send(FRAME)
+    assert [event for event in events if event[0] == "irq_line"] == [("irq_line", "mmio-nic", 1)]
 
 
 def test_reset_lowers_the_line(driver, card):
@@ -356,9 +355,8 @@ def test_a_send_shows_in_the_trace_in_its_order(bench, driver):
     driver.push(FRAME)
     driver["TX_LENGTH"] = 60
     driver["INTERRUPT_MASK"] = nic.IRQ_TX_DONE
-    del bench.trace.events[:]
-    driver["TX_COMMAND"] = nic.TX_COMMAND_SEND
-    events = [(e.kind.name, *e.fields.values()) for e in bench.trace]
+    with bench.watched() as events:
+        driver["TX_COMMAND"] = nic.TX_COMMAND_SEND
     assert events == [
         ("device", "mmio-nic", "send 60 bytes"),
         ("copy", bench.ledger.qemu_to_host, 60),
@@ -367,13 +365,19 @@ def test_a_send_shows_in_the_trace_in_its_order(bench, driver):
     ]
 
 
+def test_a_reset_shows_in_the_trace(bench, driver):
+    with bench.watched() as events:
+        driver["CONTROL"] = nic.CONTROL_RESET
+    assert events == [("device", "mmio-nic", "reset")]
+
+
 def test_a_run_nobody_watches_records_nothing(bench, driver):
     bench.trace.enabled = False
-    del bench.trace.events[:]
-    driver.send(FRAME)
-    driver["CONTROL"] = nic.CONTROL_RESET
-    driver["ID"] = 1
-    assert bench.trace.events == []
+    with bench.watched() as events:
+        driver.send(FRAME)
+        driver["CONTROL"] = nic.CONTROL_RESET
+        driver["ID"] = 1
+    assert events == []
 
 
 def test_the_device_has_the_name_the_machine_gave_it(bench, wire):

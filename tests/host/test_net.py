@@ -83,6 +83,15 @@ def test_a_failed_run_leaves_the_old_out(tmp_path):
     assert os.listdir(tmp_path) == ["out.pcap"]
 
 
+def test_a_failed_run_without_out_is_just_a_failed_run():
+    def run():
+        with open_net():
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run()
+
+
 def test_a_bad_in_does_not_touch_out(save, tmp_path):
     with pytest.raises(InputError, match="not a capture"):
         open_net(f"pcap:{save(b'text')},{tmp_path}/out.pcap")

@@ -7,6 +7,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import sys
 
 import pytest
 from handmade import FRAMES, pcap
@@ -140,6 +141,7 @@ def test_a_relative_name_means_the_directory_it_was_given_in(tmp_path, monkeypat
     [
         ("", "directory"),
         ("nowhere/out.pcap", "No such file"),
+        ("new/", "names a directory"),
         ("file/out.pcap", "Not a directory"),
         ("x" * 300, "too long"),
         ("a\0b", "null"),
@@ -214,6 +216,18 @@ def test_a_pipe_gets_the_capture(tmp_path):
         assert os.read(reader, 1 << 16) == pcap_of_run(FRAMES[:3])
     finally:
         os.close(reader)
+
+
+def test_standard_output_can_be_the_capture():
+    program = "from toyvisor.host.pcap import PcapWriter\n"
+    program += "with PcapWriter('/dev/stdout') as out: out.receive(bytes(range(14)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout == pcap_of_run(FRAMES[1:2]), done.stderr
 
 
 def pcap_of_run(frames):

@@ -29,9 +29,8 @@ class PcapWriter:
         self.path = path
         self.count = 0
         try:
-            # A link stays a link: what it points to is replaced.
-            self._target = os.path.realpath(path)
-            self._file, self._temporary = _open_beside(self._target, path)
+            self._target = os.path.realpath(path)  # a link stays a link
+            self._file, self._temporary = _open(path, self._target)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"{path}: cannot be written: {reason}") from None
@@ -85,14 +84,16 @@ class PcapWriter:
             self.discard()
 
 
-def _open_beside(path: str, shown: str) -> tuple[BinaryIO, str | None]:
-    """Open a file to become `path`: the open file, and its present name if it has another."""
+def _open(path: str, target: str) -> tuple[BinaryIO, str | None]:
+    """Open a file to become `target`: the open file, and its present name if it has another."""
     try:
         old = os.stat(path)
     except FileNotFoundError:
-        return _open_new(os.path.dirname(path), 0o666)
+        if path.endswith(os.sep):
+            raise InputError(f"{path} names a directory; a file name is needed") from None
+        return _open_new(os.path.dirname(target), 0o666)
     if stat.S_ISDIR(old.st_mode):
-        raise InputError(f"{shown} is a directory; a file name is needed")
+        raise InputError(f"{path} is a directory; a file name is needed")
     if not stat.S_ISREG(old.st_mode):
         # /dev/null, /dev/stdout, a pipe: nothing to keep safe, and nothing to replace. A pipe
         # that nobody reads would block the open for good; like this it is an error.
@@ -100,10 +101,11 @@ def _open_beside(path: str, shown: str) -> tuple[BinaryIO, str | None]:
         os.set_blocking(descriptor, True)
         return os.fdopen(descriptor, "wb"), None
     if not os.access(path, os.W_OK):
-        raise InputError(f"{shown}: cannot be written: it is read-only")
-    file, name = _open_new(os.path.dirname(path), stat.S_IMODE(old.st_mode))
+        raise InputError(f"{path}: cannot be written: it is read-only")
+    mode = stat.S_IMODE(old.st_mode)
+    file, name = _open_new(os.path.dirname(target), mode)
     with suppress(OSError):
-        os.fchmod(file.fileno(), stat.S_IMODE(old.st_mode))
+        os.fchmod(file.fileno(), mode)  # past the umask
     return file, name
 
 
