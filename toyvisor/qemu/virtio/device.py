@@ -110,14 +110,11 @@ class VirtioDevice:
         return self.status & (_DRIVER_OK | _NEEDS_RESET | _FAILED) == _DRIVER_OK
 
     def set_status(self, value: int) -> None:
-        """The driver writes Status. Raises GuestError when done, if it broke a rule.
+        """The driver writes Status, not 0. Raises GuestError when done, if it broke a rule.
 
-        Tolerated, since real drivers do it: several bits in one write (SeaBIOS goes from 0
-        to ACKNOWLEDGE|DRIVER).
+        (0 is a reset, which begins in the transport.) Tolerated, since real drivers do it:
+        several bits in one write; SeaBIOS goes from 0 to ACKNOWLEDGE|DRIVER.
         """
-        if value == 0:
-            self.reset()
-            return
         old = self.status
         if old & _FAILED:
             if value != old:
