@@ -50,7 +50,6 @@ class _DescriptorTable(ctypes.Structure):
 class _Msr(ctypes.Structure):
     """uc_x86_msr: an MSR's number and value."""
 
-    _pack_ = 1
     _fields_ = (("index", ctypes.c_uint32), ("value", c_uint64))
 
 

@@ -267,7 +267,9 @@ class Cpu:
             raise AssertionError(f"unicorn stopped with error {error}")
         rip = self.linear_rip()
         length = sum(self._lengths(self.read_linear(rip, PAGE_SIZE), rip))
-        if not length or not self._run_straight(rip, length):
+        if length and self._run_straight(rip, length):
+            return
+        if self._failure is None and self._straddled is None:
             self._leave((_EPT_VIOLATION, self.linear_rip(), 0, "fetch"))
 
     def _fail(self, failure: BaseException) -> None:
