@@ -16,5 +16,5 @@
 _start:
         mov     edi, MMIO_BASE
         mov     eax, [rdi + NIC_ID]     ; EXIT 1: KVM_EXIT_MMIO, is_write 0, len 4
-        mov     ebx, eax                ; eax has the answer: the KVM_RUN after the exit put it there
+        mov     ebx, eax                ; eax has the answer: KVM put it there on our way back
         hlt                             ; EXIT 2
