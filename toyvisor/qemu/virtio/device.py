@@ -46,6 +46,10 @@ class QueueSlot:
 
     __slots__ = ("config", "index", "max_size", "name", "ready", "ring")
 
+    config: QueueConfig
+    ready: bool
+    ring: SplitQueue | None
+
     def __init__(self, index: int, name: str, max_size: int) -> None:
         self.index = index
         self.name = name
@@ -56,7 +60,7 @@ class QueueSlot:
         """Back to the state after power-on (4.2.2.1: QueueReady 0)."""
         self.config = QueueConfig()
         self.ready = False
-        self.ring: SplitQueue | None = None
+        self.ring = None
 
     def stop(self) -> None:
         """Make the device touch the ring no more; whoever holds it finds it dead."""
@@ -67,6 +71,19 @@ class QueueSlot:
 
 class VirtioDevice:
     """A virtio device, seen from its transport."""
+
+    __slots__ = (
+        "_unknown_features",
+        "accepted",
+        "config",
+        "config_generation",
+        "context",
+        "name",
+        "offered",
+        "queues",
+        "status",
+        "transport",
+    )
 
     device_id = DeviceId.PLACEHOLDER
     #: everything the model can do; what it offers is a subset

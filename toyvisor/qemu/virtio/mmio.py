@@ -11,6 +11,7 @@ does, `read()` and `write()` return.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from toyvisor.errors import GuestError
 from toyvisor.qemu.device import DeviceContext
@@ -27,51 +28,24 @@ _LOW, _HIGH = 0xFFFFFFFF, 0xFFFFFFFF << 32
 class VirtioMmio:
     """The registers of one device (a `MemoryRegionOps`)."""
 
+    __slots__ = (
+        "context",
+        "device",
+        "device_features_sel",
+        "driver_features_sel",
+        "interrupt_status",
+        "name",
+        "queue_sel",
+    )
+
     #: bytes of guest-physical address space it takes
     size = registers.REGION_SIZE
 
     def __init__(self, context: DeviceContext, device: VirtioDevice) -> None:
         self.context = context
         self.device = device
-        self.name = device.name
+        self.name: str = device.name
         device.transport = self
-        self._readers: dict[int, Callable[[], int]] = {
-            Reg.MAGIC_VALUE: lambda: registers.MAGIC,
-            Reg.VERSION: lambda: registers.VERSION,
-            Reg.DEVICE_ID: lambda: int(device.device_id),
-            Reg.VENDOR_ID: lambda: registers.VENDOR,
-            Reg.DEVICE_FEATURES: lambda: device.device_features(self.device_features_sel),
-            Reg.QUEUE_NUM_MAX: self._read_queue_num_max,
-            Reg.QUEUE_READY: lambda: int(self._selected("read QueueReady").ready),
-            Reg.INTERRUPT_STATUS: lambda: self.interrupt_status,
-            Reg.STATUS: lambda: device.status,
-            # No shared memory regions: length and base of one that is not there (4.2.2).
-            Reg.SHM_LEN_LOW: lambda: _ALL_ONES,
-            Reg.SHM_LEN_HIGH: lambda: _ALL_ONES,
-            Reg.SHM_BASE_LOW: lambda: _ALL_ONES,
-            Reg.SHM_BASE_HIGH: lambda: _ALL_ONES,
-            Reg.QUEUE_RESET: lambda: 0,
-            Reg.CONFIG_GENERATION: lambda: device.config_generation,
-        }
-        self._writers: dict[int, Callable[[int], None]] = {
-            Reg.DEVICE_FEATURES_SEL: self._write_device_features_sel,
-            Reg.DRIVER_FEATURES: self._write_driver_features,
-            Reg.DRIVER_FEATURES_SEL: self._write_driver_features_sel,
-            Reg.QUEUE_SEL: self._write_queue_sel,
-            Reg.QUEUE_NUM: self._write_queue_num,
-            Reg.QUEUE_READY: self._write_queue_ready,
-            Reg.QUEUE_NOTIFY: self._write_queue_notify,
-            Reg.INTERRUPT_ACK: self._write_interrupt_ack,
-            Reg.STATUS: self._write_status,
-            Reg.QUEUE_DESC_LOW: lambda value: self._write_address("desc", _LOW, value),
-            Reg.QUEUE_DESC_HIGH: lambda value: self._write_address("desc", _HIGH, value << 32),
-            Reg.QUEUE_DRIVER_LOW: lambda value: self._write_address("driver", _LOW, value),
-            Reg.QUEUE_DRIVER_HIGH: lambda value: self._write_address("driver", _HIGH, value << 32),
-            Reg.QUEUE_DEVICE_LOW: lambda value: self._write_address("device", _LOW, value),
-            Reg.QUEUE_DEVICE_HIGH: lambda value: self._write_address("device", _HIGH, value << 32),
-            Reg.SHM_SEL: lambda value: None,  # whichever it is, there is no such region
-            Reg.QUEUE_RESET: self._write_queue_reset,
-        }
         self._reset_registers()
 
     def _reset_registers(self) -> None:
@@ -89,10 +63,10 @@ class VirtioMmio:
             if offset >= CONFIG:
                 return self._read_config(offset - CONFIG, size)
             _check_access(offset, size)
-            reader = self._readers.get(offset)
+            reader = self._READERS.get(offset)
             if reader is None:
                 raise _no_such_access(offset, "read")
-            return reader()
+            return reader(self)
         except GuestError as error:
             self.context.errors.report(self.name, error)
             return 0
@@ -104,10 +78,10 @@ class VirtioMmio:
                 self._write_config(offset - CONFIG, size, value)
                 return
             _check_access(offset, size)
-            writer = self._writers.get(offset)
+            writer = self._WRITERS.get(offset)
             if writer is None:
                 raise _no_such_access(offset, f"written ({value:#x})")
-            writer(value & 0xFFFFFFFF)
+            writer(self, value & 0xFFFFFFFF)
         except GuestError as error:
             self.context.errors.report(self.name, error)
 
@@ -221,6 +195,50 @@ class VirtioMmio:
         else:
             return
         self.context.errors.report(self.name, error)
+
+    # What an access to each register does -----------------------------------------------------
+
+    _READERS: ClassVar[dict[int, Callable[[VirtioMmio], int]]] = {
+        Reg.MAGIC_VALUE: lambda self: registers.MAGIC,
+        Reg.VERSION: lambda self: registers.VERSION,
+        Reg.DEVICE_ID: lambda self: int(self.device.device_id),
+        Reg.VENDOR_ID: lambda self: registers.VENDOR,
+        Reg.DEVICE_FEATURES: lambda self: self.device.device_features(self.device_features_sel),
+        Reg.QUEUE_NUM_MAX: _read_queue_num_max,
+        Reg.QUEUE_READY: lambda self: int(self._selected("read QueueReady").ready),
+        Reg.INTERRUPT_STATUS: lambda self: self.interrupt_status,
+        Reg.STATUS: lambda self: self.device.status,
+        # No shared memory regions: length and base of one that is not there (4.2.2).
+        Reg.SHM_LEN_LOW: lambda self: _ALL_ONES,
+        Reg.SHM_LEN_HIGH: lambda self: _ALL_ONES,
+        Reg.SHM_BASE_LOW: lambda self: _ALL_ONES,
+        Reg.SHM_BASE_HIGH: lambda self: _ALL_ONES,
+        Reg.QUEUE_RESET: lambda self: 0,
+        Reg.CONFIG_GENERATION: lambda self: self.device.config_generation,
+    }
+    _WRITERS: ClassVar[dict[int, Callable[[VirtioMmio, int], None]]] = {
+        Reg.DEVICE_FEATURES_SEL: _write_device_features_sel,
+        Reg.DRIVER_FEATURES: _write_driver_features,
+        Reg.DRIVER_FEATURES_SEL: _write_driver_features_sel,
+        Reg.QUEUE_SEL: _write_queue_sel,
+        Reg.QUEUE_NUM: _write_queue_num,
+        Reg.QUEUE_READY: _write_queue_ready,
+        Reg.QUEUE_NOTIFY: _write_queue_notify,
+        Reg.INTERRUPT_ACK: _write_interrupt_ack,
+        Reg.STATUS: _write_status,
+        Reg.QUEUE_DESC_LOW: lambda self, value: self._write_address("desc", _LOW, value),
+        Reg.QUEUE_DESC_HIGH: lambda self, value: self._write_address("desc", _HIGH, value << 32),
+        Reg.QUEUE_DRIVER_LOW: lambda self, value: self._write_address("driver", _LOW, value),
+        Reg.QUEUE_DRIVER_HIGH: lambda self, value: self._write_address(
+            "driver", _HIGH, value << 32
+        ),
+        Reg.QUEUE_DEVICE_LOW: lambda self, value: self._write_address("device", _LOW, value),
+        Reg.QUEUE_DEVICE_HIGH: lambda self, value: self._write_address(
+            "device", _HIGH, value << 32
+        ),
+        Reg.SHM_SEL: lambda self, value: None,  # whichever it is, there is no such region
+        Reg.QUEUE_RESET: _write_queue_reset,
+    }
 
 
 def _check_access(offset: int, size: int) -> None:

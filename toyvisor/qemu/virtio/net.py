@@ -47,6 +47,15 @@ MAX_QUEUE_SIZE = 1024
 class VirtioNet(VirtioDevice):
     """A network card with one receive and one transmit queue."""
 
+    __slots__ = (
+        "backend",
+        "bytes_sent",
+        "link_up",
+        "packets_dropped",
+        "packets_sent",
+        "tx_waiting",
+    )
+
     device_id = DeviceId.NET
     supported = FEATURES
 
