@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from gnu_corpus import STATEMENTS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from toyvisor.errors import InputError, SourceError, ToyvisorError
+from toyvisor.errors import InputError, MachineError, SourceError, ToyvisorError
 from toyvisor.guest.assembler import assemble_file, assemble_text
 from toyvisor.guest.diagnostics import AssemblyErrors
 from toyvisor.guest.disassembler import disassemble
+from toyvisor.guest.encoder import Encoder
 from toyvisor.guest.expressions import ExpressionParser
 from toyvisor.guest.lexer import Lexer
 from toyvisor.guest.source import SourceLine
@@ -246,6 +248,21 @@ def test_any_bytes_can_be_disassembled_completely(data: bytes, bits: int) -> Non
     assert [one.address for one in found] == [
         0x1000 + sum(one.size for one in found[:n]) for n in range(len(found))
     ]
+
+
+def test_without_keystone_the_error_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setattr("toyvisor.guest.encoder._package_folders", list)
+    encoder = Encoder()
+    with pytest.raises(MachineError, match="keystone") as caught:
+        encoder.encode(64, "nop")
+    assert "pip install" in str(caught.value.hint)
+
+
+def test_an_encoder_can_be_shared_by_threads() -> None:
+    texts = [f"mov eax, {n:#x}" for n in range(50)]
+    with contextlib.closing(Encoder()) as encoder, ThreadPoolExecutor(4) as pool:
+        codes = list(pool.map(lambda text: encoder.encode(64, text).code, texts * 4))
+    assert codes == [b"\xb8" + n.to_bytes(4, "little") for n in range(50)] * 4
 
 
 def test_the_package_assembles_from_any_folder(tmp_path) -> None:

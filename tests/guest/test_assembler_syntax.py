@@ -277,6 +277,10 @@ def test_a_segment_that_is_not_the_default_is_kept() -> None:
     assert code("mov ax, ss:[bx]", 16) == "368b07"
 
 
+def test_repeated_jumps_are_short_too() -> None:
+    assert code("times 3 jmp x\nx:") == "eb04" + "eb02" + "eb00"
+
+
 def test_code_widths_can_change_within_a_program() -> None:
     text = ".code16\nmov ax, 1\njmp 8:p\n.code32\np: mov eax, 1\n.code64\nmov rax, [rdi]"
     assert code(text, origin=0x1000) == "b80100" + "ea0810" + "0800" + "b801000000" + "488b07"
@@ -325,6 +329,7 @@ def test_string_instructions_can_only_choose_the_source_segment() -> None:
         ("times -1 nop", "negative", None),
         (".align 3", "not a power of two", None),
         (".byte 1\n.org 0", "cannot go back", None),
+        (".org 0x7c00\nnop", "begin with nothing but filling", "by `org`"),
         ("nop\norg 5", "before the first byte", None),
         ("mov cs, ax", "cannot write to cs", "far jump"),
         ("pop cs", "does not exist", None),

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -92,6 +91,8 @@ def store(key: str, assembly: Assembly, dependencies: Iterable[Dependency]) -> N
         "dependencies": [[d.path, d.digest] for d in dict.fromkeys(dependencies)],
         "assembly": assembly.to_json(),
     }
+    import tempfile  # slow to import, and a hit does not need it
+
     temporary: str | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -217,6 +217,12 @@ class Layout:
                 f".org cannot go back: already {self._length():#x} bytes long",
                 ".org takes an offset from the program's beginning, not an address",
             )
+        if place > self._place.address == self._place.origin:
+            raise target.error(
+                "the program would begin with nothing but filling",
+                ".org counts from the program's beginning; the load address is said by `org`"
+                " or by origin in the machine block",
+            )
         if place - self._place.origin > MAX_IMAGE:
             raise target.error(
                 f".org {place - self._place.origin:#x} is beyond the {MAX_IMAGE >> 20} MiB limit",
@@ -292,16 +298,19 @@ class Layout:
 
     def _repeat(self, body: Instruction, times: int) -> bytes:
         out, start = bytearray(), self._place.address
+        at_least = self._sizes[self._place.index] // max(times, 1)
         try:
             for _ in range(times):
-                code = self._instruction(body)
+                code = self._instruction(body, at_least)
                 out += code
                 self._place.address += len(code)
         finally:
             self._place.address = start
         return bytes(out)
 
-    def _instruction(self, statement: Instruction) -> bytes:
+    def _instruction(self, statement: Instruction, at_least: int | None = None) -> bytes:
+        if at_least is None:
+            at_least = self._sizes[self._place.index]
         try:
             operands = tuple(
                 resolve(statement, operand, self._place.evaluate) for operand in statement.operands
@@ -312,9 +321,7 @@ class Layout:
             known = self._encoded.get(self._place.index)
             if known is not None and known[:2] == (wanted, self._place.address):
                 return known[2]
-            code = encode(
-                self._encoder, wanted, self._place.address, self._sizes[self._place.index]
-            )
+            code = encode(self._encoder, wanted, self._place.address, at_least)
         except EvaluationError as error:
             column = error.column or statement.column
             raise statement.line.error(error.message, column, error.hint) from None
