@@ -20,22 +20,34 @@ PARA = "para-virtualization"
 class Setup:
     """One way of sending: a device, and the guest program that drives it.
 
-    `program` sends the frames of the frame table in order, then halts. `batch_register` is
-    the register it takes its batch from (packets for one doorbell), None if a batch does
-    not apply. `largest_batch` names the program's symbol for the most it takes.
+    `program` sends the frames of the frame table in order, then halts. `why` says what its
+    exits are, as a clause. `batch_register` is the register it takes its batch from (packets
+    for one doorbell), None if a batch does not apply; `largest_batch` names the program's
+    symbol for the most it takes.
     """
 
     name: str
     kind: str
     program: str
+    why: str
     batch_register: str | None = None
     largest_batch: str | None = None
     symbols: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
-MMIO_NIC = Setup("mmio-nic", FULL, "mmio_nic_tx")
+MMIO_NIC = Setup(
+    "mmio-nic",
+    FULL,
+    "mmio_nic_tx",
+    "its driver carries the frame into the card's registers, and every store is an exit",
+)
 VIRTIO_NET = Setup(
-    "virtio-net", PARA, "virtio_net_tx_batch", batch_register="r12", largest_batch="MOST"
+    "virtio-net",
+    PARA,
+    "virtio_net_tx_batch",
+    "its driver only writes down where the frame lies in RAM, and the kick is the exit",
+    batch_register="r12",
+    largest_batch="MOST",
 )
 
 #: What `toyvisor compare` runs, in the order of the table.

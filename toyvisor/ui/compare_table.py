@@ -1,0 +1,118 @@
+"""The experiment's table: as many columns as the terminal has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from toyvisor.learn.experiment import Experiment, Row
+from toyvisor.learn.setups import FULL
+from toyvisor.ui.figures import figure, listed, percent
+
+FULL_STYLE, PARA_STYLE = "color(166)", "color(32)"
+_GAP = 2  # blanks between columns
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its two-line title, its cell, and its rank; the highest ranks go first.
+
+    `about` names it in the sentence that says what was left out.
+    """
+
+    title: str
+    cell: Callable[[Row], str]
+    about: str
+    rank: int = 0
+    left: bool = False
+
+
+def _per_packet(quantity: str) -> Callable[[Row], str]:
+    return lambda row: figure(row.per_packet(quantity))
+
+
+def _share(name: str) -> Callable[[Row], str]:
+    return lambda row: percent(row.estimate.fractions()[name])
+
+
+#: All columns, in their order. A further one is a further entry.
+COLUMNS: tuple[Column, ...] = (
+    Column("frame\nbytes", lambda row: str(row.size), "size"),
+    Column("\nsetup", lambda row: row.setup.name, "setup", left=True),
+    Column("\nbatch", lambda row: "-" if row.batch is None else str(row.batch), "batch"),
+    Column("\nexits", _per_packet("exits"), "exits"),
+    Column("to\nQEMU", _per_packet("userspace_returns"), "returns to userspace", 4),
+    Column("\ncopies", _per_packet("copies"), "copies"),
+    Column("bytes\ncopied", _per_packet("bytes_copied"), "bytes copied", 5),
+    Column("copied\nper byte", lambda row: figure(row.copied_per_byte), "copied per byte"),
+    Column("guest\ninstr.", _per_packet("instructions"), "guest instructions", 1),
+    Column("ring\naccesses", _per_packet("ring_accesses"), "ring accesses", 2),
+    Column("system\ncalls", _per_packet("syscalls"), "system calls", 3),
+    Column("est.\ncycles", lambda row: figure(row.cycles), "estimated cycles"),
+    Column("of it\nexits", _share("exits"), "share of the exits", 6),
+    Column("of it\ncopies", _share("copies"), "share of the copies", 7),
+    Column("set-up\nexits", lambda row: figure(row.set_up.exits), "exits of the set-up", 8),
+)
+
+
+def fitting(experiment: Experiment, width: int) -> list[Column]:
+    """The columns that fit: those of the highest rank are left out first."""
+    columns = list(COLUMNS)
+    while sum(_width(c, experiment) + _GAP for c in columns) > width:
+        last = max(columns, key=lambda column: column.rank)
+        if last.rank == 0:
+            break
+        columns.remove(last)
+    return columns
+
+
+def _width(column: Column, experiment: Experiment) -> int:
+    cells = [column.cell(row) for row in experiment.rows]
+    return max(len(text) for text in (*column.title.split("\n"), *cells))
+
+
+def build_table(experiment: Experiment, columns: list[Column]) -> Table:
+    """The table; a size stands in the first of its rows only."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for column in columns:
+        table.add_column(
+            column.title,
+            justify="left" if column.left else "right",
+            no_wrap=True,
+            vertical="bottom",
+        )
+    last_size = None
+    for row in experiment.rows:
+        if last_size not in (None, row.size):
+            table.add_row()
+        cells = [column.cell(row) for column in columns]
+        if row.size == last_size:
+            cells[0] = ""
+        table.add_row(*cells, style=FULL_STYLE if row.setup.kind == FULL else PARA_STYLE)
+        last_size = row.size
+    return table
+
+
+def left_out(experiment: Experiment, columns: list[Column]) -> list[str]:
+    """Sentences that stand for the columns there was no room for."""
+    sentences, unsaid = [], []
+    for column in COLUMNS:
+        if column in columns:
+            continue
+        values = {column.cell(row) for row in experiment.rows}
+        if column.about == "returns to userspace" and _all_to_qemu(experiment):
+            sentences.append("All exits go to QEMU.")
+        elif len(values) == 1 and len(experiment.rows) > 1:
+            sentences.append(f"In every row: {column.about} {values.pop()}.")
+        else:
+            unsaid.append(column.about)
+    if unsaid:
+        sentences.append(f"In a wider terminal and in --csv: {listed(unsaid)}.")
+    return sentences
+
+
+def _all_to_qemu(experiment: Experiment) -> bool:
+    return all(row.sending.exits == row.sending.userspace_returns for row in experiment.rows)
