@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ring_kit import DATA, EVENT_IDX, PLAIN, Ring
 
@@ -88,6 +88,7 @@ def test_used_event_inside_a_batch_interrupts_once():
         assert ring.queue.should_notify() is expected
 
 
+@settings(deadline=None)
 @given(base=U16, event=U16, batches=st.lists(st.integers(1, 8), max_size=12))
 def test_used_event_agrees_with_looking_at_each_entry(base, event, batches):
     """Oracle: write the entries one by one and compare the index of each (2.7.7.2)."""
@@ -194,6 +195,7 @@ def test_no_buffer_is_ever_stranded(features):
         assert not ring.queue.set_notification(True)
 
 
+@settings(deadline=None)
 @given(base=U16, event=U16, batches=st.lists(st.integers(1, 8), max_size=12))
 def test_the_drivers_kick_agrees_with_looking_at_each_entry(base, event, batches):
     ring = Ring(8, EVENT_IDX, base=base)

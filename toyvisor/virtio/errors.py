@@ -114,9 +114,9 @@ BUFFER_RANGE = Rule(
 )
 BUFFER_EMPTY = Rule(
     "virtio.split.buffer-empty",
-    "2.7.13.1",
-    "every element of a buffer has at least one byte; the text leaves len 0 open, QEMU "
-    "refuses it ('zero sized buffers are not allowed') and so does Toyvisor",
+    "2.7.5",
+    "the specification leaves open what a descriptor of length 0 would be; QEMU refuses it "
+    "('zero sized buffers are not allowed'), and so does Toyvisor",
 )
 
 # Indirect tables --------------------------------------------------------------------

@@ -198,8 +198,8 @@ class SplitQueue:
         new = (idx - self._last_avail) & 0xFFFF
         if new > self.size:
             raise errors.AVAIL_JUMP.broken(
-                f"queue {self.name}: avail.idx is {idx}, {self._last_avail} entries were taken: "
-                f"{new} new ones in a ring of {self.size}"
+                f"queue {self.name}: avail.idx is {idx}, the device stands at {self._last_avail}: "
+                f"{new} new entries in a ring of {self.size}"
             )
         self._avail_idx = idx
         return new != 0

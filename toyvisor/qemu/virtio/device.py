@@ -297,25 +297,34 @@ class VirtioDevice:
         """The driver kicked a queue: an available buffer notification.
 
         The transport calls this from the vCPU's thread; an ioeventfd would have the main
-        loop call it instead. Kicks for nothing are fine (2.7.10.2). Raises GuestError if the
-        kick itself breaks a rule; what is wrong in the queue ends in needs_reset().
+        loop call it instead, so nothing is raised here. Kicks for nothing are fine
+        (2.7.10.2); a kick that breaks a rule is reported, what is wrong in the queue ends in
+        needs_reset().
         """
+        breach = self._kick_breach(index)
+        if breach is not None:
+            self.context.errors.report(self.name, breach)
+        else:
+            self._serve(self.queues[index])
+
+    def _kick_breach(self, index: int) -> GuestError | None:
         if not 0 <= index < len(self.queues):
-            raise rules.NOTIFY_QUEUE.broken(
+            return rules.NOTIFY_QUEUE.broken(
                 f"queue {index:#x} kicked, there are {len(self.queues)}"
             )
         slot = self.queues[index]
         if self.status & (_NEEDS_RESET | _FAILED):
-            return  # stopped; a driver that does not know yet has done nothing wrong
+            return None  # stopped; a driver that does not know yet has done nothing wrong
         if not self.status & _DRIVER_OK:
-            raise rules.NOTIFY_EARLY.broken(
+            return rules.NOTIFY_EARLY.broken(
                 f"queue {slot.name} kicked with status {self.status:#x}"
             )
         if slot.ring is None:
-            raise rules.NOTIFY_NOT_READY.broken(f"queue {slot.name} kicked, its QueueReady is 0")
-        self._serve(slot)
+            return rules.NOTIFY_NOT_READY.broken(f"queue {slot.name} kicked, its QueueReady is 0")
+        return None
 
     def _serve(self, slot: QueueSlot) -> None:
+        """Have the device type look at a queue, if it may be touched (2.1.2, 4.2.2.1)."""
         if slot.ring is None or not self.live:
             return
         try:

@@ -170,7 +170,8 @@ NET_TX_LONG = Rule(
 NET_TX_GSO = Rule(
     "virtio.net.tx-gso",
     "5.1.6.2.1",
-    "gso_type is NONE (0) unless VIRTIO_NET_F_HOST_TSO4, TSO6, USO or UFO was negotiated; dropped",
+    "gso_type is NONE (0) unless VIRTIO_NET_F_HOST_TSO4, TSO6, USO or UFO was negotiated; "
+    "dropped. A driver that forgets the 12 bytes of header often shows like this",
 )
 NET_TX_FLAGS = Rule(
     "virtio.net.tx-flags",
