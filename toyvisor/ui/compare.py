@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +14,7 @@ from toyvisor.learn.cost_model import ENTRIES
 from toyvisor.learn.experiment import METHOD, Experiment, Progress
 from toyvisor.ui.compare_plot import ASCII, BLOCKS, cycles_chart, exits_chart, shares_legend
 from toyvisor.ui.compare_table import build_table, fitting, left_out
-from toyvisor.ui.compare_words import what_it_does_not_show, what_it_shows
+from toyvisor.ui.compare_words import Finding, what_it_does_not_show, what_it_shows
 from toyvisor.ui.figures import counted, figure, listed
 
 _TEXT_WIDTH = 96
@@ -27,7 +26,7 @@ def render(experiment: Experiment, console: Console) -> None:
     glyphs = ASCII if console.options.ascii_only else BLOCKS
     console.print(_title(experiment), style="bold")
     _table(experiment, console)
-    _chart(console, "Exits per packet", exits_chart(experiment, width, glyphs))
+    _chart(console, "Exits per packet (bars to scale)", exits_chart(experiment, width, glyphs))
     _chart(
         console,
         "Estimated cycles per packet (logarithmic), and what they go into",
@@ -57,49 +56,58 @@ def progress_bar(console: Console) -> Iterator[Progress | None]:
 
 
 def _title(experiment: Experiment) -> str:
-    names = dict.fromkeys(row.setup.name for row in experiment.rows)
-    return f"Sending {counted(experiment.packets, 'packet')}: {listed(list(names))}"
+    kinds: dict[str, list[str]] = {}
+    for row in experiment.rows:
+        names = kinds.setdefault(row.setup.kind, [])
+        if row.setup.name not in names:
+            names.append(row.setup.name)
+    ways = [f"{kind} ({', '.join(names)})" for kind, names in kinds.items()]
+    return f"{counted(experiment.packets, 'packet')} by {listed(ways)}"
 
 
 def _table(experiment: Experiment, console: Console) -> None:
     columns = fitting(experiment, console.width)
     console.print(build_table(experiment, columns))
     notes = ["Per packet, counted.", METHOD, *left_out(experiment, columns)]
-    _paragraph(console, " ".join(notes), indent=0, style="dim")
+    _paragraph(console, Text(" ".join(notes), "dim"), indent=0)
 
 
 def _chart(console: Console, title: str, lines: list[Text]) -> None:
-    console.print()
-    console.print(title, style="bold")
+    _heading(console, title)
     for line in lines:
         console.print(line, no_wrap=True, overflow="crop")
 
 
 def _costs(experiment: Experiment, console: Console) -> None:
-    console.print()
-    console.print("What one of each costs: an estimate, not a measurement", style="bold")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    _heading(console, "What one of each costs: an estimate, not a measurement")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("cost", no_wrap=True)
     table.add_column("cycles", justify="right", no_wrap=True)
-    table.add_column("known", no_wrap=True)
-    table.add_column("what it is, and who says so", overflow="fold")
+    table.add_column("for, and how we know", max_width=_TEXT_WIDTH)
     for entry in ENTRIES:
         cost = experiment.costs[entry.key]
-        about = Text(f"{entry.meaning}. ")
-        about.append(cost.source, "dim")
-        table.add_row(entry.key, figure(cost.cycles), cost.basis, about)
+        about = Text(f"{entry.meaning}\n")
+        about.append(f"{cost.basis}: {cost.source}", "dim")
+        table.add_row(entry.key, figure(cost.cycles), about)
     console.print(table)
 
 
-def _words(console: Console, title: str, paragraphs: list[str]) -> None:
-    if not paragraphs:
+def _words(console: Console, title: str, findings: list[Finding]) -> None:
+    if not findings:
         return
+    _heading(console, title)
+    for finding in findings:
+        _paragraph(console, Text.assemble((finding.title, "bold"), ". ", finding.text), indent=2)
+
+
+def _heading(console: Console, title: str) -> None:
     console.print()
-    console.print(title, style="bold")
-    for paragraph in paragraphs:
-        _paragraph(console, paragraph, indent=2)
+    console.print(title, style="bold underline" if console.color_system else "bold")
 
 
-def _paragraph(console: Console, text: str, indent: int, style: str = "") -> None:
-    width = min(console.width, _TEXT_WIDTH)
-    console.print(Padding(Text(text, style), (0, 0, 0, indent)), width=width)
+def _paragraph(console: Console, text: Text, indent: int) -> None:
+    """Wrapped text, its lines after the first indented, without blanks at their ends."""
+    width = max(20, min(console.width, _TEXT_WIDTH) - indent)
+    for number, line in enumerate(text.wrap(console, width)):
+        line.rstrip()
+        console.print(Text(" " * (indent if number else 0)) + line, no_wrap=True)

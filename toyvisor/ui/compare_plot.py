@@ -11,7 +11,7 @@ from toyvisor.learn.cost_model import SHARES
 from toyvisor.learn.experiment import Experiment, Row
 from toyvisor.learn.setups import FULL
 from toyvisor.ui.compare_table import FULL_STYLE, PARA_STYLE
-from toyvisor.ui.figures import figure
+from toyvisor.ui.figures import figure, rough
 
 _MOST_BAR = 80
 _NUMBER = 7
@@ -73,7 +73,7 @@ def cycles_chart(experiment: Experiment, width: int, glyphs: Glyphs) -> list[Tex
         at = scale.position(row.cycles) if row.cycles > 0 else None
         track = "" if at is None else glyphs.track * at + glyphs.dot
         line.append(f"{track:{scale.room}}", _style(row))
-        line.append(f" {figure(row.cycles):>{_NUMBER}}  ")
+        line.append(f" {rough(row.cycles):>{_NUMBER}}  ")
         for cells, glyph, style in zip(share_cells(row, shares), glyphs.shares, _SHARE_STYLES,
                                        strict=True):  # fmt: skip
             line.append(glyph * cells, style)
@@ -85,8 +85,8 @@ def shares_legend(glyphs: Glyphs) -> Text:
     """What the marks of the shares mean."""
     legend = Text()
     for name, glyph, style in zip(SHARES, glyphs.shares, _SHARE_STYLES, strict=True):
-        legend.append(glyph * 2, style)
-        legend.append(f" {name}   ")
+        legend.append(glyph, style)
+        legend.append(f" {name}  ")
     legend.rstrip()
     return legend
 
@@ -125,7 +125,7 @@ class Scale:
     def ticks(self) -> list[int]:
         """The decades that are labelled: as many as leave room between labels."""
         step = 1
-        while (self.high - self.low) // step * 7 > self.room:
+        while (self.high - self.low) // step * 5 > self.room:
             step += 1
         return list(range(self.low, self.high + 1, step))
 
@@ -133,7 +133,7 @@ class Scale:
         """The labels, each over its tick."""
         cells = [" "] * self.room
         for decade in self.ticks():
-            text = figure(10.0**decade)
+            text = rough(10.0**decade)
             at = min(self.position(10.0**decade), self.room - len(text))
             cells[at : at + len(text)] = text
         return "".join(cells)

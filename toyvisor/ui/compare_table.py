@@ -10,7 +10,7 @@ from rich.table import Table
 
 from toyvisor.learn.experiment import Experiment, Row
 from toyvisor.learn.setups import FULL
-from toyvisor.ui.figures import figure, listed, percent
+from toyvisor.ui.figures import figure, listed, percent, rough
 
 FULL_STYLE, PARA_STYLE = "color(166)", "color(32)"
 _GAP = 2  # blanks between columns
@@ -47,11 +47,11 @@ COLUMNS: tuple[Column, ...] = (
     Column("to\nQEMU", _per_packet("userspace_returns"), "returns to userspace", 4),
     Column("\ncopies", _per_packet("copies"), "copies"),
     Column("bytes\ncopied", _per_packet("bytes_copied"), "bytes copied", 5),
-    Column("copied\nper byte", lambda row: figure(row.copied_per_byte), "copied per byte"),
+    Column("copied\nper byte", lambda row: f"{row.copied_per_byte:.2f}", "copied per byte"),
     Column("guest\ninstr.", _per_packet("instructions"), "guest instructions", 1),
     Column("ring\naccesses", _per_packet("ring_accesses"), "ring accesses", 2),
     Column("system\ncalls", _per_packet("syscalls"), "system calls", 3),
-    Column("est.\ncycles", lambda row: figure(row.cycles), "estimated cycles"),
+    Column("est.\ncycles", lambda row: rough(row.cycles), "estimated cycles"),
     Column("of it\nexits", _share("exits"), "share of the exits", 6),
     Column("of it\ncopies", _share("copies"), "share of the copies", 7),
     Column("set-up\nexits", lambda row: figure(row.set_up.exits), "exits of the set-up", 8),
@@ -106,7 +106,7 @@ def left_out(experiment: Experiment, columns: list[Column]) -> list[str]:
         if column.about == "returns to userspace" and _all_to_qemu(experiment):
             sentences.append("All exits go to QEMU.")
         elif len(values) == 1 and len(experiment.rows) > 1:
-            sentences.append(f"In every row: {column.about} {values.pop()}.")
+            sentences.append(f"In every row, {column.about}: {values.pop()}.")
         else:
             unsaid.append(column.about)
     if unsaid:

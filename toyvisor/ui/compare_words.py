@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 from toyvisor.learn.experiment import Experiment, Row
 from toyvisor.learn.setups import FULL, PARA
-from toyvisor.ui.figures import against, counted, figure, listed, percent
+from toyvisor.ui.figures import against, counted, figure, listed, percent, rough
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One paragraph: what it is about, and the sentences."""
+
+    title: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,12 @@ class Contrast:
     para: Row
     batched: Row
 
+    @property
+    def rows(self) -> list[Row]:
+        """The rows, each once."""
+        rows = [self.full, self.para, self.batched]
+        return rows[:2] if self.para is self.batched else rows
+
 
 def contrast(experiment: Experiment, size: int) -> Contrast | None:
     """The rows to contrast, or None if the experiment has not both kinds."""
@@ -34,47 +48,60 @@ def contrast(experiment: Experiment, size: int) -> Contrast | None:
     return Contrast(full[0], para[0], para[-1]) if full and para else None
 
 
-def what_it_shows(experiment: Experiment) -> list[str]:
+def what_it_shows(experiment: Experiment) -> list[Finding]:
     """Paragraphs made from the numbers; the largest packets are the example."""
     example = contrast(experiment, max(experiment.sizes))
     if example is None:
         return []
-    paragraphs = [
-        _exits(example),
-        _growth(experiment),
-        _copies(example),
-        _batches(experiment, example),
-        _cycles(example),
-        _shares(example),
-    ]
-    return [paragraph for paragraph in paragraphs if paragraph]
+    paragraphs = {
+        "Exits": _exits(example),
+        "Size": _growth(experiment),
+        "Copies": _copies(example),
+        "Batches": _batches(experiment, example),
+        "Cost": _cycles(example),
+        "Where it goes": _shares(example),
+    }
+    return [Finding(title, text) for title, text in paragraphs.items() if text]
 
 
-def what_it_does_not_show(experiment: Experiment) -> list[str]:
+def what_it_does_not_show(experiment: Experiment) -> list[Finding]:
     """The limits of the experiment, so that nobody takes from it what is not in it."""
     return [
-        "Other emulated cards. That every byte goes through registers is a property of this "
-        "card. A card with DMA, like the e1000, fetches frames from RAM itself, as virtio does; "
-        "there is none in this comparison yet.",
-        "How much faster virtio is in practice. Published ratios of emulated cards to virtio go "
-        "from 5 to 77. Two theses of the Technion (MSC-2017-19, MSC-2021-19) removed flaws of "
-        "drivers and device models that have nothing to do with virtualization, and were left "
-        "with 1.2 to 2.2 for the e1000.",
-        f"Receiving, and interrupts: {_interrupts(experiment)}.",
-        f"A cheaper doorbell: {_doorbell(experiment)}.",
-        "Time. The cycles are an estimate: counts of these runs times the figures of the cost "
-        "table, which others measured on other machines, or which are assumed. Expect no more "
-        "than the order of magnitude. What the host's network does behind writev(), which is "
-        "the same for all, caches and locks are not in it. Put in your own: --costs FILE.",
+        Finding(
+            "Other emulated cards",
+            "That every byte goes through registers is a property of this card. A card with "
+            "DMA, like the e1000, fetches frames from RAM itself, as virtio does; it is "
+            "not among these setups.",
+        ),
+        Finding(
+            "How much faster virtio is in practice",
+            "Published ratios of emulated cards to virtio go from 5 to 77. Two theses of the "
+            "Technion (MSC-2017-19, MSC-2021-19) removed flaws of drivers and device models "
+            "that have nothing to do with virtualization, and came to 1.2 to 2.2 for the e1000.",
+        ),
+        Finding("Receiving, and interrupts", _interrupts(experiment)),
+        Finding("A cheaper doorbell", _doorbell(experiment)),
+        Finding(
+            "Time",
+            "Cycles are an estimate: the counts of these runs times the cost table, whose "
+            "figures others measured on other machines, or which are assumed. Expect the order "
+            "of magnitude, no more. Not in it are cache misses, locks, and what the host's "
+            "network does behind writev(). Put in your own figures with --costs FILE.",
+        ),
     ]
+
+
+def _name(row: Row) -> str:
+    """The row in a sentence: "virtio-net (batch 8)"."""
+    return row.setup.name if row.batch is None else f"{row.setup.name} (batch {row.batch})"
 
 
 def _exits(rows: Contrast) -> str:
     full, para = rows.full, rows.para
     return (
-        f"Exits. A packet of {full.size} bytes costs "
-        f"{counted(full.per_packet('exits'), 'exit')} with {full.label}: {full.setup.why}. "
-        f"It costs {figure(para.per_packet('exits'))} with {para.label}: {para.setup.why}."
+        f"Sending {full.size} bytes costs {counted(full.per_packet('exits'), 'exit')} by "
+        f"{full.setup.kind} and {figure(para.per_packet('exits'))} by {para.setup.kind}. "
+        f"{_name(full)}: {full.setup.why}. {_name(para)}: {para.setup.why}."
     )
 
 
@@ -85,10 +112,10 @@ def _growth(experiment: Experiment) -> str | None:
     if small is None or large is None or len(experiment.sizes) < 2:
         return None
     parts = [
-        f"{low.label} {_change(low, high)}"
+        f"{_name(low)} {_change(low, high)}"
         for low, high in ((small.full, large.full), (small.para, large.para))
     ]
-    return f"Size. From {small.full.size} to {large.full.size} bytes, {' and '.join(parts)}."
+    return f"From {small.full.size} to {large.full.size} bytes, {'; '.join(parts)}."
 
 
 def _change(low: Row, high: Row) -> str:
@@ -103,18 +130,18 @@ def _change(low: Row, high: Row) -> str:
 
 def _copies(rows: Contrast) -> str:
     parts = [
-        f"{figure(row.copied_per_byte)} times with {row.label} ({_by_hop(row)})"
+        f"{row.copied_per_byte:.2f} with {_name(row)}: {_by_hop(row)}"
         for row in (rows.full, rows.para)
     ]
     return (
-        f"Copies. Bytes copied for each byte of the frame: {' and '.join(parts)}. "
-        "The copy into the host's kernel is qemu->host."
+        f"Bytes copied for each byte of the frame: {'; '.join(parts)}. "
+        "qemu->host is the copy into the host's kernel."
     )
 
 
 def _by_hop(row: Row) -> str:
-    hops = [f"{hop} {figure(size / row.packets)}" for hop, (_, size) in row.hops.items() if size]
-    return f"bytes: {', '.join(hops)}" if hops else "nothing"
+    hops = [f"{figure(size / row.packets)} {hop}" for hop, (_, size) in row.hops.items() if size]
+    return ", ".join(hops) or "nothing"
 
 
 def _batches(experiment: Experiment, rows: Contrast) -> str | None:
@@ -122,81 +149,72 @@ def _batches(experiment: Experiment, rows: Contrast) -> str | None:
     if para is batched or batched.batch is None:
         return None
     exits = batched.per_packet("exits")
-    text = f"Batches. With {batched.label}, a packet costs {counted(exits, 'exit')}"
+    text = f"With batch {batched.batch}, a packet costs {counted(exits, 'exit')}"
     if 0 < exits < 1:
-        text += f" (one for every {figure(1 / exits)} packets)"
+        text += f", one for every {figure(1 / exits)} packets,"
     text += (
-        f" and {figure(batched.per_packet('instructions'))} guest instructions; "
-        f"with {para.label}, {figure(para.per_packet('exits'))} "
-        f"and {figure(para.per_packet('instructions'))}."
+        f" and {counted(batched.per_packet('instructions'), 'guest instruction')}; "
+        f"with batch {para.batch}, {counted(para.per_packet('exits'), 'exit')} "
+        f"and {counted(para.per_packet('instructions'), 'instruction')}."
     )
-    unfilled = [str(b) for b in experiment.batches if b > experiment.packets]
+    unfilled = [str(b) for b in sorted(experiment.batches) if b > experiment.packets]
     if unfilled:
         text += (
-            f" There were only {counted(experiment.packets, 'packet')}, "
-            f"too few to fill a batch of {listed(unfilled)}."
+            f" There {'was' if experiment.packets == 1 else 'were'} only "
+            f"{counted(experiment.packets, 'packet')}, too few to fill a batch of "
+            f"{listed(unfilled)}."
         )
     return text
 
 
 def _cycles(rows: Contrast) -> str:
-    full, para, batched = rows.full, rows.para, rows.batched
+    full, para = rows.full, rows.para
     text = (
-        f"Cost. By the cost table, a packet of {full.size} bytes comes to about "
-        f"{counted(full.cycles, 'cycle')} with {full.label} and {figure(para.cycles)} with "
-        f"{para.label}, {against(para.cycles, full.cycles)}"
+        f"By the cost table, sending {full.size} bytes comes to about {rough(full.cycles)} cycles "
+        f"with {_name(full)}; with {_name(para)} {rough(para.cycles)}, "
+        f"{against(para.cycles, full.cycles)}"
     )
-    if batched is not para:
-        text += (
-            f"; with {batched.label}, {figure(batched.cycles)}, "
-            f"{against(batched.cycles, full.cycles)}"
-        )
-    return text + ". An estimate."
+    for row in rows.rows[2:]:
+        text += f"; with {_name(row)} {rough(row.cycles)}, {against(row.cycles, full.cycles)}"
+    return text + "."
 
 
 def _shares(rows: Contrast) -> str | None:
     """Which hop the cost comes from, and what is left when batches have taken the exits."""
-    shown = [rows.full, rows.para]
-    if rows.batched is not rows.para:
-        shown.append(rows.batched)
-    if not all(row.cycles for row in shown):
+    if not all(row.cycles for row in rows.rows):
         return None
-    parts = [f"{row.label}: {_largest_shares(row)}" for row in shown]
-    text = f"Where it goes. {'; '.join(parts)}."
-    before, after = _largest(rows.para), _largest(rows.batched)
-    if before != after:
-        text += f" Batches take away {before}; what is left is mostly {after}."
-    return text
-
-
-def _largest(row: Row) -> str:
-    fractions = row.estimate.fractions()
-    return max(fractions, key=lambda name: fractions[name])
+    parts = [f"{_name(row)} {_largest_shares(row)}" for row in rows.rows]
+    return f"Of these cycles: {'; '.join(parts)}."
 
 
 def _largest_shares(row: Row) -> str:
     """The share of the exits, and the largest one if that is another."""
     fractions = row.estimate.fractions()
-    largest = _largest(row)
-    text = f"{percent(fractions['exits'])} exits"
-    return text if largest == "exits" else f"{text}, {percent(fractions[largest])} {largest}"
+    largest = max(fractions, key=lambda name: fractions[name])
+    text = f"{percent(fractions['exits'])} for exits"
+    if largest == "exits":
+        return text
+    return f"{text}, the most, {percent(fractions[largest])}, for {largest}"
 
 
 def _interrupts(experiment: Experiment) -> str:
     injected = sum(row.sending.interrupts for row in experiment.rows)
     if not injected:
-        return "the packets go one way, and no run had an interrupt; the drivers look themselves"
-    return f"the packets go one way ({counted(injected, 'interrupt')} in all runs together)"
+        return (
+            "Packets go one way only, and no packet brought an interrupt: the drivers look at "
+            "the device themselves."
+        )
+    return f"Packets go one way only. All runs had {counted(injected, 'interrupt')} together."
 
 
 def _doorbell(experiment: Experiment) -> str:
     lightweight = sum(row.sending.lightweight_exits for row in experiment.rows)
     if not lightweight:
         return (
-            "here every exit of every run goes all the way to QEMU; with an ioeventfd the kick "
-            "ends in KVM, and with vhost the packet does not pass QEMU at all"
+            "Here every exit goes all the way to QEMU. With an ioeventfd a kick ends in KVM, "
+            "and with vhost a packet does not pass QEMU at all."
         )
     return (
-        f"{counted(lightweight, 'exit')} of all runs ended in KVM; with vhost the packet does "
-        "not pass QEMU at all"
+        f"{counted(lightweight, 'exit')} of all runs ended in KVM. With vhost a packet does "
+        "not pass QEMU at all."
     )

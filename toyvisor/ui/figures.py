@@ -28,6 +28,19 @@ def figure(value: float) -> str:
     raise AssertionError(value)
 
 
+def rough(value: float) -> str:
+    """An estimate of 0 or more: two significant digits, 990, 9.9k, 170k, 3.4M."""
+    rounded = float(f"{value:.2g}")
+    return figure(rounded) if rounded < 1000 else _with_unit(rounded)
+
+
+def _with_unit(value: float) -> str:
+    if value >= _HUGE:
+        return f"{value:.1e}"
+    size, unit = next(entry for entry in _UNITS if value >= entry[0])
+    return f"{_three_digits(value / size)}{unit}"
+
+
 def _three_digits(value: float) -> str:
     rounded = float(f"{value:.3g}")
     if rounded < 1e-4:
@@ -51,18 +64,18 @@ def percent(fraction: float) -> str:
 
 
 def against(value: float, reference: float) -> str:
-    """How a cost compares to another: "335 times less", "1.2 times as much", "the same"."""
+    """How an estimate compares to another: "330 times less", "1.2 times as much", "the same"."""
     if value == reference:
         return "the same"
     if value == 0:
         return "nothing"
     if reference == 0:
         return "more than nothing"
-    if figure(value) == figure(reference):
+    if rough(value) == rough(reference):
         return "nearly the same"
     if value < reference:
-        return f"{figure(reference / value)} times less"
-    return f"{figure(value / reference)} times as much"
+        return f"{rough(reference / value)} times less"
+    return f"{rough(value / reference)} times as much"
 
 
 def listed(items: list[str]) -> str:
