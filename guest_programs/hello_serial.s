@@ -25,10 +25,10 @@ next:
         ; wait until the UART has room. The virtual one has always sent its byte when our
         ; OUT is finished, so we ask once; a driver can't know that.
         mov     dx, COM1 + UART_LSR
-wait:
+wait_room:
         in      al, dx                  ; EXIT: QEMU answers; al is set when we come back
         test    al, UART_LSR_THRE
-        jz      wait
+        jz      wait_room
 
         mov     al, bl
         mov     dx, COM1 + UART_THR

@@ -81,8 +81,8 @@ next_frame:
         mov     rsi, [r13 + FRAME_ADDRESS]
         mov     edx, [r13 + FRAME_LENGTH]
 
-        ; a longer frame would run over the end of the card's buffer: nobody but us checks
-        ; that before it is too late. It is left out.
+        ; the card takes no longer frame, and a much longer one would run over the end of its
+        ; buffer while we carry it. It is left out.
         cmp     edx, NIC_MAX_FRAME
         ja      sent
 
@@ -108,21 +108,20 @@ next_byte:
         jmp     next_byte
 
         ; 2. tell the card how much of its buffer is the frame, and ring the doorbell. The
-        ; card looks at buffer and length when the doorbell rings, so it comes last. These
-        ; are stores to a device: no processor reorders them (on x86 the window is mapped
-        ; uncached; other processors need a barrier here).
+        ; card looks at buffer and length when the doorbell rings, so it must come last. x86
+        ; keeps the order of stores to a device; others need a barrier here (Linux: writel
+        ; has one).
 carried:
         mov     [rdi + NIC_TX_LENGTH], edx              ; EXIT
-        mov     dword ptr [rdi + NIC_TX_COMMAND], NIC_TX_COMMAND_SEND
-                                                        ; EXIT; QEMU write()s the frame
+        mov     dword ptr [rdi + NIC_TX_COMMAND], NIC_TX_COMMAND_SEND   ; EXIT: QEMU sends it
 
         ; 3. the buffer is the card's until DONE; only then may the next frame go in. Our card
         ; has sent before the store above is over, so one look is enough. A real one would
         ; be looked at again and again: an exit each time.
-wait:
+wait_done:
         mov     eax, [rdi + NIC_TX_STATUS]              ; EXIT
         test    eax, NIC_TX_STATUS_DONE
-        jz      wait
+        jz      wait_done
         ; a refused frame (shorter than an Ethernet header) is not tried again.
 
 sent:

@@ -77,11 +77,13 @@ wait_reset:
         mov     [rdi + VIRTIO_MMIO_STATUS], ebp         ; EXIT
 
         ; step 4: read what the device offers, write what we take of it, 32 bits at a time.
-        ; Bits 0 to 31: nothing. No checksums, no event index, no indirect descriptors.
+        ; Of bits 0 to 31 (checksums, event index, indirect descriptors, ...) we take nothing,
+        ; so we need not read them.
         mov     dword ptr [rdi + VIRTIO_MMIO_DRIVER_FEATURES_SEL], 0    ; EXIT
         mov     dword ptr [rdi + VIRTIO_MMIO_DRIVER_FEATURES], 0        ; EXIT
 
-        ; bits 32 to 63: VERSION_1, or the device would take us for a driver of old.
+        ; of bits 32 to 63 we take VERSION_1: without it we would be a driver of old times,
+        ; with another header and another byte order.
         mov     dword ptr [rdi + VIRTIO_MMIO_DEVICE_FEATURES_SEL], 1    ; EXIT
         mov     eax, [rdi + VIRTIO_MMIO_DEVICE_FEATURES]                ; EXIT
         and     eax, 1 << (VIRTIO_F_VERSION_1 - 32)
@@ -184,7 +186,7 @@ next_frame:
         ; (virtio_mb).
         mfence
         test    word ptr [VIRTQ_USED + VIRTQ_USED_FLAGS], VIRTQ_USED_F_NO_NOTIFY
-        jnz     wait
+        jnz     wait_used
 
         ; 5. the kick: "look at queue 1". The only exit of the packet. QEMU finds our slot,
         ; follows the chain, and writev()s the frame out of our RAM into the host's kernel.
@@ -192,13 +194,17 @@ next_frame:
         mov     dword ptr [rdi + VIRTIO_MMIO_QUEUE_NOTIFY], VIRTIO_NET_TRANSMITQ ; EXIT
 
         ; 6. the descriptors are the device's until it says that it has used them. Looking
-        ; costs no exit: used.idx is in RAM. (Our device has done it before we are back.)
-wait:
+        ; costs no exit: used.idx is in RAM. (Our device has done it before we are back. One
+        ; that has given up never does: a driver that must not hang looks at Status now and
+        ; then for DEVICE_NEEDS_RESET.)
+wait_used:
         cmp     [VIRTQ_USED + VIRTQ_USED_IDX], bx
         je      sent
         pause
-        jmp     wait
+        jmp     wait_used
 
+        ; only now may descriptor 1 be written again. x86 does no store before an earlier
+        ; load; others need a barrier here, too (virtio_rmb).
 sent:
         add     r13, FRAME_ENTRY
         dec     r14d

@@ -112,17 +112,17 @@ next_frame:
         ; a barrier, too).
         mfence
         test    word ptr [VIRTQ_USED + VIRTQ_USED_FLAGS], VIRTQ_USED_F_NO_NOTIFY
-        jnz     wait
+        jnz     wait_used
 
         ; 5. one kick for the batch. QEMU writev()s each frame, then moves used.idx past all.
         mov     dword ptr [rdi + VIRTIO_MMIO_QUEUE_NOTIFY], VIRTIO_NET_TRANSMITQ ; EXIT
 
         ; 6. until used.idx has caught up with avail.idx, descriptors are the device's.
-wait:
+wait_used:
         cmp     [VIRTQ_USED + VIRTQ_USED_IDX], bx
         je      next_batch
         pause
-        jmp     wait
+        jmp     wait_used
 
 done:
         hlt                                             ; EXIT

@@ -18,10 +18,10 @@ _start:
         mov     dword ptr [VIRTQ_DESC + VIRTQ_DESC_LEN], VIRTIO_NET_HDR_SIZE + 60
         mov     word ptr [VIRTQ_AVAIL + VIRTQ_AVAIL_IDX], 1
         ; here the kick is missing
-wait:
+wait_used:
         pause
         cmp     word ptr [VIRTQ_USED + VIRTQ_USED_IDX], 1
-        jne     wait
+        jne     wait_used
         hlt
 
 packet:

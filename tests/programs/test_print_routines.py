@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from running import Run, load_here, run
 
@@ -41,7 +41,8 @@ def call(tmp_path_factory):
 
     def call(routine: str, *, where: str = TO_DEBUGCON, **registers: int | str) -> Run:
         program = programs[routine, where]
-        given = {name: program.assembly.symbols.get(str(v), v) for name, v in registers.items()}
+        labels = program.assembly.symbols
+        given = {name: v if isinstance(v, int) else labels[v] for name, v in registers.items()}
         kept = {name: 0x1111 * number for number, name in enumerate(KEPT)}
         finished = run(program, registers=kept | given)
         assert finished.outcome == "halted"
@@ -51,16 +52,19 @@ def call(tmp_path_factory):
     return call
 
 
+@settings(deadline=None)
 @given(value=st.integers(0, MASK) | st.integers(0, 1000))
 def test_decimal(call, value):
     assert call("decimal", rax=value).console == str(value)
 
 
+@settings(deadline=None)
 @given(value=st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-1000, 1000))
 def test_signed(call, value):
     assert call("signed", rax=value).console == str(value)
 
 
+@settings(deadline=None)
 @given(value=st.integers(0, MASK), digits=st.integers(1, 16))
 def test_hex_prints_the_lowest_digits(call, value, digits):
     assert call("hex", rax=value, rcx=digits).console == f"{value:016x}"[-digits:]
