@@ -41,6 +41,48 @@ def test_a_boot_sector_in_nasm_style() -> None:
     assert assembly.symbols["start.next"] == 0x7C07
 
 
+def test_a_way_from_real_to_long_mode_in_nasm_style() -> None:
+    text = """
+        bits 16
+        org 7C00h
+        CODE32  equ gdt.code - gdt
+        %define SERIAL 0x3F8
+        %macro putc 1
+            mov dx, SERIAL
+            mov al, %1
+            out dx, al
+        %endmacro
+        start:  putc 'R'
+                lgdt [gdtr]
+                jmp dword CODE32:protected
+        [bits 32]
+        protected:
+                mov dword [0x9000], 0xA003
+                or eax, 1 << 31
+                jmp gdt.code64 - gdt:long_mode
+        bits 64
+        default rel
+        long_mode:
+                lea rsi, [msg]
+                mov rcx, msg.len
+        .copy:  lodsb
+                loop .copy
+        msg:    db "Hello"
+        .len    equ $ - msg
+                align 8, db 0
+        gdt:    dq 0
+        .code:  dw 0xFFFF, 0
+                db 0, 10011010b, 11001111b, 0
+        .code64: dq 0x00209A0000000000
+        gdtr:   dw $ - gdt - 1
+                dd gdt
+        """
+    image = assemble_text(text, mode=CpuMode.REAL).image.hex()
+    assert image.startswith("baf803" + "b052" + "ee" + "0f0116587c" + "66ea137c00000800")
+    assert image[2 * 0x13 :].startswith("c7050090000003a00000" + "0d00000080" + "ea297c00001000")
+    assert image[2 * 0x29 :].startswith("488d350a000000" + "48c7c105000000" + "ac" + "e2fd")
+
+
 def test_a_driver_in_gnu_style() -> None:
     text = (
         """

@@ -3,6 +3,26 @@
     assembly = assemble_text("mov eax, 42\\nhlt")
     assembly.image.hex()                                 # 'b82a000000f4'
 
+The language is Intel syntax as GNU as (`.intel_syntax noprefix`) and NASM write it, both at
+once: `dword ptr [rax]` and `dword [rax]`, `.equ X, 5` and `X equ 5`, `.byte` and `db`,
+`1: ... jmp 1b` and `.local:`, `.macro` and `%macro`. Expressions have C's operators and
+precedence. There is one statement a line; `;` begins a comment (as for NASM, it never parts
+statements), and so do `#`, `//` and `/* */`.
+
+Where the two assemblers give one spelling two meanings, it is refused and both are named:
+
+    mov eax, label      its address (NASM) or the memory there (GNU as): `offset label`,
+                        `[label]`; after NASM's `bits` or `default` it is the address
+    017                 decimal 17 (NASM) or octal 15 (GNU as): `17`, `0o17`
+    db "a\\n"            a backslash and an n (NASM), or a newline: `a\\n` in back quotes, .ascii
+    jmp dword [bx]      in 16-bit code near (NASM) or far (GNU as): `jmp far [bx]`
+
+and so is `iret` in 64-bit code, a 32-bit frame for both and hardly ever meant: `iretq`, `iretd`.
+
+`[label]` is an absolute address (NASM's `default abs`, GNU as), `[rel label]` and
+`[rip + label]` count from rip. `.org` counts from the program's beginning, `org` says the load
+address. Sections mean nothing: the image is in source order.
+
 What is behind it is only imported when something really has to be assembled: a cached
 program needs neither Keystone nor the lexer.
 """

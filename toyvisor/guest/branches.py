@@ -48,13 +48,13 @@ def encode_near(mnemonic: str, target: Immediate, address: int, bits: int, at_le
         if -128 <= distance < 128 and (at_least <= 2 or target.reach == "short"):
             return bytes([short, distance & 0xFF])
         if target.reach == "short":
-            raise _too_far(mnemonic, target, distance)
+            raise _too_far(mnemonic, target, distance, bits)
     size = 2 if bits == 16 and not wide else 4
     prefix = b"\x66" if wide else b""
     length = len(prefix) + len(opcode) + size
     distance = _distance(target.number, address + length, 32 if wide else bits)
     if not -(1 << (8 * size - 1)) <= distance < 1 << (8 * size - 1):
-        raise _too_far(mnemonic, target, distance)
+        raise _too_far(mnemonic, target, distance, bits)
     return prefix + opcode + (distance & ((1 << 8 * size) - 1)).to_bytes(size, "little")
 
 
@@ -76,7 +76,7 @@ def _short_only(mnemonic: str, target: Immediate, address: int, bits: int) -> by
         prefix = b"\x67"
     distance = _distance(target.number, address + len(prefix) + 2, bits)
     if not -128 <= distance < 128:
-        raise _too_far(mnemonic, target, distance)
+        raise _too_far(mnemonic, target, distance, bits)
     return prefix + bytes([opcode, distance & 0xFF])
 
 
@@ -89,14 +89,12 @@ def _distance(target: int, after: int, bits: int) -> int:
     if target >> bits != after >> bits:
         return target - after
     distance = (target - after) & ((1 << bits) - 1)
-    if bits == 64 or distance < 1 << (bits - 1):
-        return distance - (1 << bits) if distance >> (bits - 1) else distance
-    return distance - (1 << bits)
+    return distance - (1 << bits) if distance >> (bits - 1) else distance
 
 
-def _too_far(mnemonic: str, target: Immediate, distance: int) -> EvaluationError:
+def _too_far(mnemonic: str, target: Immediate, distance: int, bits: int) -> EvaluationError:
     short_only = mnemonic in _LOOPS or mnemonic in _COUNTER_JUMPS or target.reach == "short"
-    limit = "127 bytes" if short_only else "2 GiB"
+    limit = "127 bytes" if short_only else "32 KiB" if bits == 16 else "2 GiB"
     hint = None
     if target.reach == "short":
         hint = "leave out `short`"

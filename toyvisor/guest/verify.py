@@ -20,7 +20,7 @@ _SAME_MNEMONIC = {
     "wait": "fwait", "ud2a": "ud2", "ud2b": "ud1", "movsxd": "movsx", "lcall": "call",
     "ljmp": "jmp", "loopz": "loope", "loopnz": "loopne", "icebp": "int1", "jecxz": "jcxz",
     "jrcxz": "jcxz", "fsave": "fnsave", "movq": "movd", "setpe": "setp", "setpo": "setnp",
-    "cmpxchg486": "cmpxchg", "fcompp": "fcompp", "fxsave64": "fxsave", "fxrstor64": "fxrstor",
+    "cmpxchg486": "cmpxchg", "fxsave64": "fxsave", "fxrstor64": "fxrstor",
     "fucompi": "fucomip", "fcompi": "fcomip",
     "xsave64": "xsave", "xrstor64": "xrstor", "sysretq": "sysret", "sysretl": "sysret",
 }  # fmt: skip
