@@ -14,6 +14,13 @@ import ctypes
 from collections.abc import Callable, Sequence
 from ctypes import c_void_p
 
+from toyvisor.cpu.native_counter import (
+    TABLE_ENTRIES,
+    ClockState,
+    TableEntry,
+    native_counter,
+    table_slot,
+)
 from toyvisor.cpu.unicorn_abi import (
     UC_HOOK_BLOCK,
     UC_HOOK_EDGE_GENERATED,
@@ -33,7 +40,12 @@ FOREVER = 1 << 63
 
 
 class Clock:
-    """Counts instructions, and stops the guest before the block that would pass `limit`."""
+    """Counts instructions, and stops the guest before the block that would pass the limit.
+
+    `state` is shared with the native counter:
+    with_block: instructions executed, those of the whole present block included;
+    block, block_size, block_instructions: the present block; limit: see `limit`.
+    """
 
     def __init__(
         self,
@@ -44,40 +56,62 @@ class Clock:
         self._engine = engine
         self._code = code
         self._lengths = lengths
-        #: Instructions executed, those of the whole present block included.
-        self.with_block = 0
-        #: The present block: its address, its size in bytes, its instructions.
-        self.block = 0
-        self.block_size = 0
-        self.block_instructions = 0
-        #: Do not begin a block that would take `with_block` past this.
-        self.limit = FOREVER
         #: The block that was not begun because of the limit, else None.
         self.refused: tuple[int, int, int] | None = None
         self._instructions_in: dict[int, int] = {}
         self._cut = (0, 0)
         self._position: dict[tuple[int, int, int], int] = {}
-        self._callbacks = (BlockHook(self._block), EdgeHook(self._translated))
-        add_hook(engine, UC_HOOK_BLOCK, self._callbacks[0], 1, 0)
-        add_hook(engine, UC_HOOK_EDGE_GENERATED, self._callbacks[1], 1, 0)
+        self._table = (TableEntry * TABLE_ENTRIES)()
+        self._block_hook = BlockHook(self._block)
+        self._edge_hook = EdgeHook(self._translated)
+        self.state = ClockState(
+            limit=FOREVER,
+            table=ctypes.addressof(self._table),
+            slow_path=ctypes.cast(self._block_hook, c_void_p),
+        )
+        counter = native_counter()
+        callback = self._block_hook if counter is None else c_void_p(counter)
+        add_hook(engine, UC_HOOK_BLOCK, callback, 1, 0, user_data=ctypes.addressof(self.state))
+        add_hook(engine, UC_HOOK_EDGE_GENERATED, self._edge_hook, 1, 0)
+
+    @property
+    def limit(self) -> int:
+        """When the time slice ends, in instructions."""
+        return int(self.state.limit)
+
+    @limit.setter
+    def limit(self, instructions: int) -> None:
+        self.state.limit = instructions
+
+    @property
+    def with_block(self) -> int:
+        """Instructions executed, those of the whole present block included."""
+        return int(self.state.with_block)
+
+    def leave_block(self) -> None:
+        """The present block is over; the next may be the same again."""
+        self.state.block_size = 0
 
     def _block(self, _engine: int, address: int, size: int) -> None:
+        """What the native counter leaves to us, or everything where there is none."""
+        state = self.state
         count = self._instructions_in.get(address | size << 64)
         if count is None:
             # Unicorn does not announce the very first block it translates.
             self._learn(translated_block(self._engine, address))
             count = self._instructions_in[address | size << 64]
-        if self.block <= address and address + size < self.block + self.block_size:
+        if state.block <= address and address + size < state.block + state.block_size:
             self._take_back(address)
-        now = self.with_block + count
-        if now > self.limit:
+        now = state.with_block + count
+        if now > state.limit:
             self.refused = (address, size, count)
             library.uc_emu_stop(self._engine)
             return
-        self.with_block = now
-        self.block = address
-        self.block_size = size
-        self.block_instructions = count
+        state.with_block = now
+        state.block = address
+        state.block_size = size
+        state.block_instructions = count
+        self._table[table_slot(address)] = TableEntry(address, size, count)
 
     def _take_back(self, address: int) -> None:
         """The last block was left at `address`: a store changed the block's own code.
@@ -85,9 +119,10 @@ class Clock:
         Unicorn then runs that store as a block of its own. Only so can a block begin inside
         the last one and end before it: left to itself it would run to the same end.
         """
-        code = self._code(self.block, address - self.block)
-        done = len(self._lengths(code, self.block))
-        self.with_block -= self.block_instructions - done
+        state = self.state
+        code = self._code(state.block, address - state.block)
+        done = len(self._lengths(code, state.block))
+        state.with_block -= state.block_instructions - done
 
     def _translated(self, _engine: int, block: ctypes._Pointer[TranslationBlock]) -> None:
         self._learn(block[0])
@@ -98,23 +133,25 @@ class Clock:
             # Translated up to an exit address, Unicorn counts the stop as an instruction.
             count -= 1
         self._instructions_in[block.pc | block.size << 64] = count
+        self._table[table_slot(block.pc)] = TableEntry(block.pc, block.size, count)
 
     def before(self, rip: int) -> int:
         """Instructions executed before the one at linear address `rip`."""
-        if not self.block <= rip < self.block + self.block_size:
-            return self.with_block
-        key = (rip, self.block, self.block_size)
-        done = self._position.get(key)
+        state = self.state
+        block, size = state.block, state.block_size
+        if not block <= rip < block + size:
+            return int(state.with_block)
+        done = self._position.get((rip, block, size))
         if done is None:
-            address = self.block
+            address = block
             done = 0
-            for length in self._lengths(self._code(self.block, self.block_size), address):
+            for length in self._lengths(self._code(block, size), block):
                 if address >= rip:
                     break
                 address += length
                 done += 1
-            self._position[key] = done
-        return self.with_block - self.block_instructions + done
+            self._position[rip, block, size] = done
+        return int(state.with_block) - int(state.block_instructions) + done
 
     def cut(self, address: int, size: int) -> None:
         """Only the first `size` bytes of the block at `address` will run next."""

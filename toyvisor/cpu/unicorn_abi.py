@@ -127,7 +127,13 @@ def check(error: int, doing: str) -> None:
 
 
 def add_hook(
-    engine: c_void_p, kind: int, callback: object, begin: int, end: int, *extra: c_int
+    engine: c_void_p,
+    kind: int,
+    callback: object,
+    begin: int,
+    end: int,
+    *extra: c_int,
+    user_data: int | None = None,
 ) -> None:
     """uc_hook_add() for guest-physical (memory) or virtual (code) addresses begin..end."""
     handle = c_size_t()
@@ -137,7 +143,7 @@ def add_hook(
             ctypes.byref(handle),
             c_int(kind),
             callback,
-            None,
+            c_void_p(user_data),
             c_uint64(begin),
             c_uint64(end),
             *extra,

@@ -240,7 +240,7 @@ class Cpu:
         """Run what is left of the time slice: the first instructions of a block."""
         clock = self.clock
         clock.refused = None
-        clock.block_size = 0  # the last block is behind us, even if this one is the same again
+        clock.leave_block()
         left = clock.limit - clock.with_block
         if 0 < left < count:
             code = self.read_linear(address, size)
@@ -434,10 +434,11 @@ class Cpu:
 
     def _ins_prefixes(self) -> set[int] | None:
         """The prefixes of the instruction at RIP if it is INS, else None."""
-        block = self.clock.block | self.clock.block_size << 64
+        state = self.clock.state
+        block = state.block | state.block_size << 64
         known = self._has_ins.get(block)
         if known is None:
-            code = self.read_linear(self.clock.block, self.clock.block_size)
+            code = self.read_linear(state.block, state.block_size)
             known = self._has_ins[block] = any(opcode in code for opcode in _INS_OPCODES)
         if not known:
             return None
