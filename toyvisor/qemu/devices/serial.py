@@ -5,7 +5,9 @@ this: the modem lines are always ready, their inputs make no interrupt in loopba
 not gate the interrupt.
 
 There is no baud rate: a byte written is on the wire at once, so the transmitter is always
-empty, and a silent line is silent at once, so the character timeout needs no timer.
+empty, and a silent line is silent at once, so the character timeout needs no timer. (One
+thing looks different from QEMU by that: a FIFO at its trigger level always says "data", where
+QEMU says "timeout" once nobody has read it for four characters' time.)
 """
 
 from __future__ import annotations
