@@ -6,6 +6,8 @@ Needs qemu-system-x86_64 (any with the microvm machine); no KVM, no guest.
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from qtest_kit import QEMU, QTest
 from test_virtio_hostile import FATAL, TABLES, chain
 from virtio_kit import (
@@ -175,6 +177,45 @@ def test_many_packets_in_batches_cut_in_pieces(qemu, features):
         twin.write(Reg.INTERRUPT_ACK, 3)
         assert twin.tap.frames[-count:] == qemu.frames(count)
     assert len(twin.tap.frames) == 30
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.lists(st.integers(1, 71), min_size=1, max_size=4)),
+        st.tuples(st.just("want"), st.booleans()),
+        st.tuples(st.just("event"), st.integers(-2, 6)),
+        st.tuples(st.just("kick"), st.just(1)),
+        st.tuples(st.just("acknowledge"), st.integers(0, 3)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=STEPS, features=st.sampled_from(list(OPTIONS.values())))
+def test_any_honest_driver_sees_the_same_from_both(qemu, steps, features):
+    twin = Twin(qemu).bring_up(features, size=16)
+    steps = [("send", [12]), ("acknowledge", 1), *steps]  # QEMU interrupts for the first anyhow
+    for number, (what, value) in enumerate(steps):
+        if what == "send":
+            for slot, cut in enumerate(value):
+                where, length = twin.put(FRAMES + 0x200 * slot, bytes(12) + frame(number + slot))
+                twin.queue.add_buffer([(where, cut), (where + cut, length - cut)])
+            if twin.queue.publish():
+                twin.kick()
+            assert twin.tap.frames[-len(value) :] == qemu.frames(len(value))
+        elif what == "want":
+            twin.queue.want_interrupts(value)
+            twin.upload()
+        elif what == "event" and features & EVENT_IDX:
+            twin.queue.write_used_event((twin.queue.last_used + value) & 0xFFFF)
+            twin.upload()
+        elif what == "kick":
+            twin.kick()
+        elif what == "acknowledge":
+            twin.write(Reg.INTERRUPT_ACK, value)
+        twin.compare()
+        twin.queue.reap()
 
 
 def test_no_interrupt_is_respected_alike(qemu):
