@@ -15,9 +15,10 @@ from toyvisor.learn.experiment import METHOD, Experiment, Progress
 from toyvisor.ui.compare_plot import ASCII, BLOCKS, cycles_chart, exits_chart, shares_legend
 from toyvisor.ui.compare_table import build_table, fitting, left_out
 from toyvisor.ui.compare_words import Finding, what_it_does_not_show, what_it_shows
-from toyvisor.ui.figures import counted, figure, listed
+from toyvisor.ui.figures import counted, figure
 
 _TEXT_WIDTH = 96
+_COUNTED = "Counted, for one packet. Ring accesses are the device's; the guest's are instructions."
 
 
 def render(experiment: Experiment, console: Console) -> None:
@@ -30,8 +31,9 @@ def render(experiment: Experiment, console: Console) -> None:
     _chart(
         console,
         "Estimated cycles per packet (logarithmic), and what they go into",
-        [*cycles_chart(experiment, width, glyphs), shares_legend(glyphs)],
+        cycles_chart(experiment, width, glyphs),
     )
+    console.print(shares_legend(glyphs))
     _costs(experiment, console)
     _words(console, "What this shows", what_it_shows(experiment))
     _words(console, "What it does not show", what_it_does_not_show(experiment))
@@ -62,13 +64,13 @@ def _title(experiment: Experiment) -> str:
         if row.setup.name not in names:
             names.append(row.setup.name)
     ways = [f"{kind} ({', '.join(names)})" for kind, names in kinds.items()]
-    return f"{counted(experiment.packets, 'packet')} by {listed(ways)}"
+    return f"{counted(experiment.packets, 'packet')}: {', '.join(ways)}"
 
 
 def _table(experiment: Experiment, console: Console) -> None:
     columns = fitting(experiment, console.width)
     console.print(build_table(experiment, columns))
-    notes = ["Per packet, counted.", METHOD, *left_out(experiment, columns)]
+    notes = [_COUNTED, METHOD, *left_out(experiment, columns)]
     _paragraph(console, Text(" ".join(notes), "dim"), indent=0)
 
 

@@ -18,7 +18,7 @@ _COLORS = ("#D55E00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#E69F00", "#7
 _LEAST_WIDTH, _HEIGHT = 1280.0, 720.0
 _LEFT, _RIGHT = 90.0, 30.0
 _LEAST_SLOT = 52.0  # room for a label of 14 pixels' height
-_PANELS = ((190.0, 365.0), (470.0, 645.0))  # top and bottom of the two plots
+_PANELS = ((195.0, 370.0), (475.0, 650.0))  # top and bottom of the two plots
 _CHARACTER = 8.6  # pixels, about, at 15 pixels' height
 
 
@@ -33,7 +33,8 @@ class _Places:
     @classmethod
     def of(cls, experiment: Experiment) -> _Places:
         slots = len(experiment.rows) + len(experiment.sizes)
-        width = max(_LEAST_WIDTH, _LEFT + _RIGHT + slots * _LEAST_SLOT)
+        legend = sum(_legend_width(label) for label in _labels(experiment))
+        width = max(_LEAST_WIDTH, _LEFT + _RIGHT + max(slots * _LEAST_SLOT, legend))
         return cls(experiment, width, (width - _LEFT - _RIGHT) / slots)
 
     def middle(self, row: int) -> float:
@@ -79,20 +80,23 @@ def _description(experiment: Experiment) -> str:
 
 
 def _color(experiment: Experiment, row: Row) -> str:
-    labels = list(dict.fromkeys(one.label for one in experiment.rows))
-    return _COLORS[labels.index(row.label) % len(_COLORS)]
+    return _COLORS[_labels(experiment).index(row.label) % len(_COLORS)]
+
+
+def _labels(experiment: Experiment) -> list[str]:
+    return list(dict.fromkeys(row.label for row in experiment.rows))
+
+
+def _legend_width(label: str) -> float:
+    return 49 + len(label) * _CHARACTER
 
 
 def _legend(drawing: Drawing, experiment: Experiment) -> None:
     at = _LEFT
-    seen = set()
-    for row in experiment.rows:
-        if row.label in seen:
-            continue
-        seen.add(row.label)
-        drawing.rectangle(at, 95, 16, 16, _color(experiment, row))
-        drawing.text(at + 23, 108, row.label, 15)
-        at += 23 + len(row.label) * _CHARACTER + 26
+    for index, label in enumerate(_labels(experiment)):
+        drawing.rectangle(at, 95, 16, 16, _COLORS[index % len(_COLORS)])
+        drawing.text(at + 23, 108, label, 15)
+        at += _legend_width(label)
 
 
 def _exits(drawing: Drawing, experiment: Experiment, places: _Places) -> None:
@@ -111,7 +115,7 @@ def _exits(drawing: Drawing, experiment: Experiment, places: _Places) -> None:
         width = min(46.0, places.slot * 0.78)
         about = f"{row.size} bytes, {row.label}: {counted(value, 'exit')}"
         drawing.rectangle(x - width / 2, y, width, max(bottom - y, 1.0), color, about)
-        drawing.text(x, y - 6, figure(value), 14, anchor="middle")
+        drawing.text(x, y - 6, figure(value), 14, anchor="middle", halo=True)
     _sizes(drawing, experiment, places, bottom)
 
 
@@ -137,7 +141,7 @@ def _cycles(drawing: Drawing, experiment: Experiment, places: _Places) -> None:
         about = f"{row.size} bytes, {row.label}: about {rough(row.cycles)} cycles"
         drawing.line((x, bottom), (x, y), color, 4)
         drawing.dot(x, y, 8, color, about)
-        drawing.text(x, y - 14, rough(row.cycles), 14, anchor="middle")
+        drawing.text(x, y - 14, rough(row.cycles), 14, anchor="middle", halo=True)
     _sizes(drawing, experiment, places, bottom)
 
 

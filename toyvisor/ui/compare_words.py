@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toyvisor.learn.experiment import Experiment, Row
-from toyvisor.learn.setups import FULL, PARA
+from toyvisor.learn.setups import FULL, MMIO_NIC, PARA
 from toyvisor.ui.figures import against, counted, figure, listed, percent, rough
 
 
@@ -44,7 +44,8 @@ def contrast(experiment: Experiment, size: int) -> Contrast | None:
     """The rows to contrast, or None if the experiment has not both kinds."""
     rows = experiment.of_size(size)
     full = [row for row in rows if row.setup.kind == FULL]
-    para = sorted((row for row in rows if row.setup.kind == PARA), key=lambda row: row.batch or 1)
+    para = [row for row in rows if row.setup.kind == PARA]
+    para = sorted((r for r in para if r.setup == para[0].setup), key=lambda row: row.batch or 1)
     return Contrast(full[0], para[0], para[-1]) if full and para else None
 
 
@@ -57,7 +58,7 @@ def what_it_shows(experiment: Experiment) -> list[Finding]:
         "Exits": _exits(example),
         "Size": _growth(experiment),
         "Copies": _copies(example),
-        "Batches": _batches(experiment, example),
+        "Batches": _batches(experiment, example) or _unfilled(experiment),
         "Cost": _cycles(example),
         "Where it goes": _shares(example),
     }
@@ -67,12 +68,7 @@ def what_it_shows(experiment: Experiment) -> list[Finding]:
 def what_it_does_not_show(experiment: Experiment) -> list[Finding]:
     """The limits of the experiment, so that nobody takes from it what is not in it."""
     return [
-        Finding(
-            "Other emulated cards",
-            "That every byte goes through registers is a property of this card. A card with "
-            "DMA, like the e1000, fetches frames from RAM itself, as virtio does; it is "
-            "not among these setups.",
-        ),
+        Finding("Other emulated cards", _other_cards(experiment)),
         Finding(
             "How much faster virtio is in practice",
             "Published ratios of emulated cards to virtio go from 5 to 77. Two theses of the "
@@ -85,7 +81,7 @@ def what_it_does_not_show(experiment: Experiment) -> list[Finding]:
             "Time",
             "Cycles are an estimate: the counts of these runs times the cost table, whose "
             "figures others measured on other machines, or which are assumed. Expect the order "
-            "of magnitude, no more. Not in it are cache misses, locks, and what the host's "
+            "of magnitude, no more. Not in it are locks, most cache misses, and what the host's "
             "network does behind writev(). Put in your own figures with --costs FILE.",
         ),
     ]
@@ -157,14 +153,19 @@ def _batches(experiment: Experiment, rows: Contrast) -> str | None:
         f"with batch {para.batch}, {counted(para.per_packet('exits'), 'exit')} "
         f"and {counted(para.per_packet('instructions'), 'instruction')}."
     )
-    unfilled = [str(b) for b in sorted(experiment.batches) if b > experiment.packets]
-    if unfilled:
-        text += (
-            f" There {'was' if experiment.packets == 1 else 'were'} only "
-            f"{counted(experiment.packets, 'packet')}, too few to fill a batch of "
-            f"{listed(unfilled)}."
-        )
-    return text
+    return " ".join(filter(None, (text, _unfilled(experiment))))
+
+
+def _unfilled(experiment: Experiment) -> str | None:
+    """A batch that there were too few packets for is not the batch it is called."""
+    sizes = [str(batch) for batch in sorted(experiment.batches) if batch > experiment.packets]
+    if not sizes:
+        return None
+    were = "was" if experiment.packets == 1 else "were"
+    return (
+        f"There {were} only {counted(experiment.packets, 'packet')}, too few to fill a batch "
+        f"of {listed(sizes)}."
+    )
 
 
 def _cycles(rows: Contrast) -> str:
@@ -183,18 +184,29 @@ def _shares(rows: Contrast) -> str | None:
     """Which hop the cost comes from, and what is left when batches have taken the exits."""
     if not all(row.cycles for row in rows.rows):
         return None
-    parts = [f"{_name(row)} {_largest_shares(row)}" for row in rows.rows]
-    return f"Of these cycles: {'; '.join(parts)}."
+    parts = [f"{_name(row)}: {_largest_shares(row)}" for row in rows.rows]
+    return f"{'; '.join(parts)}."
 
 
 def _largest_shares(row: Row) -> str:
-    """The share of the exits, and the largest one if that is another."""
+    """The two largest shares, and that of the exits."""
     fractions = row.estimate.fractions()
-    largest = max(fractions, key=lambda name: fractions[name])
-    text = f"{percent(fractions['exits'])} for exits"
-    if largest == "exits":
-        return text
-    return f"{text}, the most, {percent(fractions[largest])}, for {largest}"
+    order = sorted(fractions, key=lambda name: -fractions[name])
+    names = [name for name in order[:2] if fractions[name] > 0]
+    if "exits" not in names:
+        names.append("exits")
+    return ", ".join(f"{percent(fractions[name])} {name}" for name in names)
+
+
+def _other_cards(experiment: Experiment) -> str:
+    cards = dict.fromkeys(row.setup.name for row in experiment.rows if row.setup.kind == FULL)
+    if list(cards) != [MMIO_NIC.name]:
+        return "What is counted here is true of these cards and these drivers, not of all."
+    return (
+        "That every byte goes through registers is a property of this card. A card with DMA, "
+        "like the e1000, fetches frames from RAM itself, as virtio does; it is not among "
+        "these setups."
+    )
 
 
 def _interrupts(experiment: Experiment) -> str:

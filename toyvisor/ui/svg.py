@@ -31,13 +31,15 @@ class Drawing:
         anchor: str = "start",
         color: str = INK,
         bold: bool = False,
+        halo: bool = False,
     ) -> None:
-        """A line of text; `anchor` is start, middle or end."""
+        """A line of text; `anchor` is start, middle or end. `halo` keeps lines off it."""
+        shape = f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
         weight = ' font-weight="600"' if bold else ""
-        self._parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
-            f'fill="{color}"{weight}>{escape(text)}</text>'
-        )
+        if halo:  # an element of its own: not every program knows paint-order
+            around = f'stroke="{PAPER}" stroke-width="5" stroke-linejoin="round" fill="{PAPER}"'
+            self._parts.append(f'{shape} {around} aria-hidden="true">{escape(text)}</text>')
+        self._parts.append(f'{shape} fill="{color}"{weight}>{escape(text)}</text>')
 
     def rectangle(
         self, x: float, y: float, width: float, height: float, color: str, about: str = ""
