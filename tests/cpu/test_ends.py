@@ -88,6 +88,21 @@ def test_a_hypercall_exits_and_its_answer_comes_in_rax(instruction: str) -> None
         assert (bench.state["rax"], bench.state["rbx"]) == (7, 1)
 
 
+def test_the_instruction_pointer_is_right_at_exits_after_a_hypercall() -> None:
+    source = """
+        vmcall
+        call f
+        hlt
+    f:  nop
+        in al, 0x60
+        mov ecx, [rdi]
+        ret
+    """
+    with Bench(64, source, rdi=HOLE_OPERAND) as bench:
+        lines = [bench.listing.at(bench.step().rip).location.line for _ in range(3)]
+        assert lines == [2, 6, 7]
+
+
 def test_what_a_handler_raises_in_the_middle_of_an_exit_reaches_the_caller() -> None:
     with Bench(64, "mov [rdi], eax\nhlt", rdi=HOLE_OPERAND) as bench:
 

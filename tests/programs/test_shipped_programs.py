@@ -146,13 +146,7 @@ def test_triple_fault_says_why():
 
 # The comments are true ------------------------------------------------------------------------
 
-# After a VMCALL the world switch reports every later exit at its block's first instruction.
-STALE_RIP = pytest.mark.xfail(reason="RIP at exits is stale after a VMCALL")
-HALTING = [
-    pytest.param(name, marks=STALE_RIP if name == "hypercall" else ())
-    for name in SHIPPED
-    if program(name).spec.expect == "halt"
-]
+HALTING = [name for name in SHIPPED if program(name).spec.expect == "halt"]
 
 
 def exiting_lines(name: str) -> dict[str, set[int]]:

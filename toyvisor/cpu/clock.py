@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from ctypes import c_void_p
+from struct import Struct
 
 from toyvisor.cpu.native_counter import (
     TABLE_ENTRIES,
@@ -37,6 +38,7 @@ from toyvisor.cpu.unicorn_abi import (
 InstructionLengths = Callable[[bytes, int], Sequence[int]]
 
 FOREVER = 1 << 63
+_READ_STATE = Struct("<3Q2I").unpack_from  # the first fields of ClockState, at once
 
 
 class Clock:
@@ -60,7 +62,8 @@ class Clock:
         self.refused: tuple[int, int, int] | None = None
         self._instructions_in: dict[int, int] = {}
         self._cut = (0, 0)
-        self._position: dict[tuple[int, int, int], int] = {}
+        #: rip -> (its block, the block's size, instructions of the block before it)
+        self._position: dict[int, tuple[int, int, int]] = {}
         self._table = (TableEntry * TABLE_ENTRIES)()
         self._block_hook = BlockHook(self._block)
         self._edge_hook = EdgeHook(self._translated)
@@ -137,21 +140,24 @@ class Clock:
 
     def before(self, rip: int) -> int:
         """Instructions executed before the one at linear address `rip`."""
-        state = self.state
-        block, size = state.block, state.block_size
+        with_block, _, block, size, count = _READ_STATE(self.state)
         if not block <= rip < block + size:
-            return int(state.with_block)
-        done = self._position.get((rip, block, size))
-        if done is None:
-            address = block
-            done = 0
-            for length in self._lengths(self._code(block, size), block):
-                if address >= rip:
-                    break
-                address += length
-                done += 1
-            self._position[rip, block, size] = done
-        return int(state.with_block) - int(state.block_instructions) + done
+            return int(with_block)
+        known = self._position.get(rip)
+        if known is None or known[0] != block or known[1] != size:
+            known = self._position[rip] = (block, size, self._find(rip, block, size))
+        return int(with_block - count + known[2])
+
+    def _find(self, rip: int, block: int, size: int) -> int:
+        """How many instructions of the block come before `rip`."""
+        address = block
+        done = 0
+        for length in self._lengths(self._code(block, size), block):
+            if address >= rip:
+                break
+            address += length
+            done += 1
+        return done
 
     def cut(self, address: int, size: int) -> None:
         """Only the first `size` bytes of the block at `address` will run next."""

@@ -114,7 +114,9 @@ class Vcpu:
         if self._trace.enabled:
             self._trace_entry(reply)
         self._complete = None
-        enter = self.cpu.enter
+        cpu = self.cpu
+        cpu.on_exit = self._note_exit if self._trace.enabled else None
+        enter = cpu.enter
         handlers = self._handlers
         while reply is not None:
             exit_ = enter(reply)
@@ -197,9 +199,9 @@ class Vcpu:
         else:
             self._complete = exit_
         if self._trace.enabled:
-            self._trace.emit(
-                MMIO_EXIT, reason, self._rip, gpa, size, is_write, value[0], ledger.guest_to_kvm
-            )
+            trace, hop = self._trace, ledger.guest_to_kvm
+            head = (trace.now, trace.thread, MMIO_EXIT, reason, self._rip, gpa)
+            trace.append((*head, size, is_write, value[0], hop))
         run.fields.exit_reason = _MMIO
         ledger.userspace[_MMIO] += 1
         return None
@@ -329,20 +331,19 @@ class Vcpu:
 
     def _note_exit(self) -> None:
         """At every exit that is traced: what time it is, and where the guest stands."""
-        cpu = self.cpu
-        self._rip = cpu.linear_rip()
-        self._trace.now = cpu.now()
+        self._rip, self._trace.now = self.cpu.moment()
 
     def _trace_entry(self, reply: int | None) -> None:
-        self.cpu.on_exit = self._note_exit
+        trace, pending = self._trace, self._complete
+        if pending is None:
+            trace.append((trace.now, trace.thread, KVM_RUN))
+            return
+        reason, address, size, *rest = pending
         hop = self._ledger.kvm_to_guest
-        match self._complete:
-            case (ExitReason.IO_INSTRUCTION, port, size, _, _, count):
-                self._trace.emit(KVM_RUN_PIO_READ, port, size, count, reply, hop)
-            case (ExitReason.EPT_VIOLATION | ExitReason.EPT_MISCONFIG, gpa, size, _, _):
-                self._trace.emit(KVM_RUN_MMIO_READ, gpa, size, reply, hop)
-            case _:
-                self._trace.emit(KVM_RUN)
+        if reason == ExitReason.IO_INSTRUCTION:
+            trace.emit(KVM_RUN_PIO_READ, address, size, rest[2], reply, hop)
+        else:
+            trace.emit(KVM_RUN_MMIO_READ, address, size, reply, hop)
 
     def _create_cpu(self, bits: int) -> Cpu:
         mode = {16: CpuMode.REAL, 32: CpuMode.PROTECTED, 64: CpuMode.LONG}[bits]

@@ -106,11 +106,13 @@ class Trace:
     recorded as one tuple of a kind that has `expand`, and read back as the single events.
     """
 
-    __slots__ = ("enabled", "now", "records", "thread")
+    __slots__ = ("append", "enabled", "now", "records", "thread")
 
     def __init__(self, *, enabled: bool = False) -> None:
         self.enabled = enabled
         self.records: list[Event] = []
+        #: For the exit path: append a whole record, (now, thread, kind, *fields).
+        self.append = self.records.append
         self.thread = Thread.VCPU
         #: Guest instructions executed; set by KVM at every exit while enabled.
         self.now = 0
