@@ -25,7 +25,7 @@ def render(experiment: Experiment, console: Console) -> None:
     """Print the experiment. Fits 80 columns, uses more; plain where colour is not wanted."""
     width = console.width
     glyphs = ASCII if console.options.ascii_only else BLOCKS
-    console.print(_title(experiment), style="bold")
+    console.print(Text(_title(experiment), "bold"))
     _table(experiment, console)
     _chart(console, "Exits per packet (bars to scale)", exits_chart(experiment, width, glyphs))
     _chart(
@@ -104,7 +104,7 @@ def _words(console: Console, title: str, findings: list[Finding]) -> None:
 
 def _heading(console: Console, title: str) -> None:
     console.print()
-    console.print(title, style="bold underline" if console.color_system else "bold")
+    console.print(Text(title, "bold underline" if console.color_system else "bold"))
 
 
 def _paragraph(console: Console, text: Text, indent: int) -> None:

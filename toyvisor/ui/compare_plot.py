@@ -15,7 +15,7 @@ from toyvisor.ui.figures import figure, rough
 
 _MOST_BAR = 80
 _NUMBER = 7
-_SHARE_STYLES = ("color(166)", "color(32)", "color(35)", "color(133)", "color(245)")
+_SHARE_STYLES = ("color(133)", "color(35)", "color(178)", "color(245)", "default")
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ def _three_digits(value: float) -> str:
 
 def counted(value: float, one: str, many: str | None = None) -> str:
     """A figure with its noun: "1 exit", "378 exits", "0.0156 exits"."""
-    return f"{figure(value)} {one if value == 1 else many or one + 's'}"
+    text = figure(value)
+    return f"{text} {one if text == '1' else many or one + 's'}"
 
 
 def percent(fraction: float) -> str:
