@@ -60,6 +60,8 @@ class Clock:
         self._lengths = lengths
         #: The block that was not begun because of the limit, else None.
         self.refused: tuple[int, int, int] | None = None
+        #: Blocks that may hold an INS instruction: (address, size). See the world switch.
+        self.blocks_with_ins: set[tuple[int, int]] = set()
         self._instructions_in: dict[int, int] = {}
         self._cut = (0, 0)
         #: rip -> (its block, the block's size, instructions of the block before it)
@@ -137,6 +139,9 @@ class Clock:
             count -= 1
         self._instructions_in[block.pc | block.size << 64] = count
         self._table[table_slot(block.pc)] = TableEntry(block.pc, block.size, count)
+        code = self._code(block.pc, block.size)
+        if b"\x6c" in code or b"\x6d" in code:
+            self.blocks_with_ins.add((block.pc, block.size))
 
     def before(self, rip: int) -> int:
         """Instructions executed before the one at linear address `rip`."""

@@ -10,7 +10,7 @@ import ctypes
 from ctypes import c_int, c_uint64, c_void_p
 from struct import Struct
 
-from toyvisor.cpu.unicorn_abi import library
+from toyvisor.cpu.unicorn_abi import library, unconverted_reg_read
 
 #: struct kvm_regs, in order (arch/x86/include/uapi/asm/kvm.h)
 GENERAL = (
@@ -73,7 +73,8 @@ class Registers:
         self._unpack = Struct(f"<{len(GENERAL)}Q").unpack_from
         self._one = c_uint64()
         self._one_reference = ctypes.addressof(self._one)
-        self._rip_id = self._id_of["rip"]
+        # RIP is read at every traced exit: arguments converted once, not at each call.
+        self._rip_arguments = (engine, c_int(self._id_of["rip"]), ctypes.byref(self._one))
 
     def general(self) -> tuple[int, ...]:
         """All of GENERAL, in its order."""
@@ -99,7 +100,7 @@ class Registers:
 
     def rip(self) -> int:
         """The instruction pointer (an offset in CS, as the architecture has it)."""
-        library.uc_reg_read(self._engine, self._rip_id, self._one_reference)
+        unconverted_reg_read(*self._rip_arguments)
         return self._one.value
 
     def read_special(self, register: int) -> int:

@@ -119,6 +119,9 @@ for _name, (_result, _arguments) in _SIGNATURES.items():
     _function.restype = _result
     _function.argtypes = _arguments
 
+#: uc_reg_read() for arguments that are C values already.
+unconverted_reg_read = library["uc_reg_read"]
+
 
 def check(error: int, doing: str) -> None:
     """Raise MachineError if a set-up call failed (no guest can cause that)."""

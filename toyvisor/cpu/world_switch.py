@@ -130,6 +130,7 @@ class Cpu:
         self._map_guest_physical()
         self._add_hooks()
         self.clock = Clock(self._engine, self.read_linear, lengths)
+        self._blocks_with_ins = self.clock.blocks_with_ins
 
         self._known_pages: set[int] = set()
         # The access announced by the memory hook: where it is, its size (if unaligned), its
@@ -140,7 +141,6 @@ class Cpu:
         self._beyond = self._beyond_value = 0
         # REP INS: input read ahead; INS to a device: whether IN has been done.
         self._read_ahead: list[int] = []
-        self._has_ins: dict[int, bool] = {}
         self._ins_done = False
         self._straddled: int | None = None
         self._vmcall = False
@@ -312,7 +312,7 @@ class Cpu:
             else:
                 self._pieces = 2 if size == 8 else 1
                 self._beyond = 0
-            if is_write and (value == 0 or self._ins_done) and self._is_ins_probe():
+            if is_write and self._blocks_with_ins and self._is_ins_probe(value):
                 return
             self._exit(gpa, size, value)
         except BaseException as failure:
@@ -443,12 +443,7 @@ class Cpu:
     def _ins_prefixes(self) -> set[int] | None:
         """The prefixes of the instruction at RIP if it is INS, else None."""
         state = self.clock.state
-        block = state.block | state.block_size << 64
-        known = self._has_ins.get(block)
-        if known is None:
-            code = self.read_linear(state.block, state.block_size)
-            known = self._has_ins[block] = any(opcode in code for opcode in _INS_OPCODES)
-        if not known:
+        if (state.block, state.block_size) not in self.clock.blocks_with_ins:
             return None
         prefixes: set[int] = set()
         for byte in self.read_linear(self.linear_rip(), 15):
@@ -459,13 +454,13 @@ class Cpu:
             prefixes.add(byte)
         return None
 
-    def _is_ins_probe(self) -> bool:
+    def _is_ins_probe(self, value: int) -> bool:
         """INS stores a zero first, to fault before it reads the port: not an access.
 
         Unicorn: translate.c, gen_ins().
         """
         done, self._ins_done = self._ins_done, False
-        return not done and self._ins_prefixes() is not None
+        return value == 0 and not done and self._ins_prefixes() is not None
 
     # Instructions that exit -------------------------------------------------------------
 
@@ -569,6 +564,15 @@ class Cpu:
         """Where the guest stands and what time it is: (linear RIP, instructions)."""
         rip = self.linear_rip()
         return rip, self.clock.before(rip)
+
+    def last_branch_from(self) -> int:
+        """Where the guest came from: the last instruction of the last block.
+
+        What a processor keeps in MSR_LASTBRANCH_FROM_IP (SDM vol. 3, 18.4).
+        """
+        state = self.clock.state
+        lengths = self._lengths(self.read_linear(state.block, state.block_size), state.block)
+        return int(state.block) + sum(lengths[:-1])
 
     def code_changed(self) -> None:
         """Somebody outside the guest wrote to its code: translate it anew."""

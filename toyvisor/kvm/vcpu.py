@@ -173,6 +173,10 @@ class Vcpu:
         """The linear address of the present instruction."""
         return self.cpu.linear_rip()
 
+    def last_branch_from(self) -> int:
+        """The linear address of the instruction that led to the present code."""
+        return self.cpu.last_branch_from()
+
     @property
     def cpu(self) -> Cpu:
         """The processor; one fresh from reset (real mode) if nobody set special registers."""
@@ -199,9 +203,11 @@ class Vcpu:
         else:
             self._complete = exit_
         if self._trace.enabled:
-            trace, hop = self._trace, ledger.guest_to_kvm
-            head = (trace.now, trace.thread, MMIO_EXIT, reason, self._rip, gpa)
-            trace.append((*head, size, is_write, value[0], hop))
+            trace = self._trace
+            trace.append(
+                (trace.now, trace.thread, MMIO_EXIT, reason, self._rip, gpa, size, is_write,
+                 value[0], ledger.guest_to_kvm)
+            )  # fmt: skip
         run.fields.exit_reason = _MMIO
         ledger.userspace[_MMIO] += 1
         return None

@@ -63,9 +63,11 @@ class AddressSpace:
             self._unassigned(address, size, f"stored {value:#x} ({size} bytes) to", "dropped")
             return
         if self._trace.enabled:
-            trace, where = self._trace, address - region.base
-            head = (trace.now, trace.thread, REGION_WRITE, region.ops.name)
-            trace.append((*head, where, value, size, ledger.kvm_to_qemu))
+            trace = self._trace
+            trace.append(
+                (trace.now, trace.thread, REGION_WRITE, region.ops.name, address - region.base,
+                 value, size, ledger.kvm_to_qemu)
+            )  # fmt: skip
         if size & (size - 1):
             self._write_parts(region, address - region.base, size, value)
         else:

@@ -180,7 +180,7 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
         accel="toy",
         outcome=ending.outcome,
         explanation=ending.explanation,
-        location=source_place(machine, machine.vcpu.linear_rip()),
+        location=_ending_place(machine),
         instructions=machine.vcpu.instructions,
         console=machine.console.text,
         vmx_exits=vmx,
@@ -202,6 +202,17 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
         mistakes=_mistakes(machine),
         mistakes_count=machine.errors.count,
     )
+
+
+def _ending_place(machine: Machine) -> str:
+    """Where the run ended; if that is no code of the program, where it came from."""
+    rip = machine.vcpu.linear_rip()
+    listing = machine.program.assembly.listing
+    if listing.at(rip) is None:
+        came_from = machine.vcpu.last_branch_from()
+        if listing.at(came_from) is not None:
+            return source_place(machine, came_from)
+    return source_place(machine, rip)
 
 
 def source_place(machine: Machine, rip: int) -> str:
