@@ -1,0 +1,42 @@
+"""`toyvisor compare`: the experiment the whole project is about."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from importlib.resources import files
+
+from toyvisor.commands.output import check_writable, write_output
+from toyvisor.learn.cost_file import read_costs
+from toyvisor.learn.cost_model import CostTable
+from toyvisor.learn.experiment import run_experiment
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Send the same packets both ways and show what was counted."""
+    if arguments.print_costs:
+        sys.stdout.write(files("toyvisor.learn").joinpath("costs.toml").read_text("utf-8"))
+        return 0
+    check_writable(arguments.svg)
+    costs = read_costs(arguments.costs) if arguments.costs else CostTable.shipped()
+
+    from rich.console import Console
+
+    from toyvisor.ui.compare import progress_bar, render
+    from toyvisor.ui.compare_export import to_csv, to_json
+    from toyvisor.ui.compare_svg import to_svg
+
+    with progress_bar(Console(stderr=True)) as progress:
+        experiment = run_experiment(
+            arguments.packets, arguments.size, arguments.batch, costs, progress
+        )
+    if arguments.json:
+        print(json.dumps(to_json(experiment), indent=2))
+    elif arguments.csv:
+        sys.stdout.write(to_csv(experiment))
+    elif arguments.svg != "-":
+        render(experiment, Console(highlight=False))
+    if arguments.svg:
+        write_output(arguments.svg, to_svg(experiment))
+    return 0
