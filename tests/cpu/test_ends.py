@@ -106,7 +106,7 @@ def test_the_instruction_pointer_is_right_at_exits_after_a_hypercall() -> None:
 def test_what_a_handler_raises_in_the_middle_of_an_exit_reaches_the_caller() -> None:
     with Bench(64, "mov [rdi], eax\nhlt", rdi=HOLE_OPERAND) as bench:
 
-        def broken() -> None:
+        def broken(_rip: int, _now: int) -> None:
             raise ZeroDivisionError("a bug in KVM")
 
         bench.cpu.on_exit = broken

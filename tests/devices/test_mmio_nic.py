@@ -359,7 +359,7 @@ def test_a_send_shows_in_the_trace_in_its_order(bench, driver):
         driver["TX_COMMAND"] = nic.TX_COMMAND_SEND
     assert events == [
         ("device", "mmio-nic", "send 60 bytes"),
-        ("copy", bench.ledger.qemu_to_host, 60),
+        ("copy", "qemu->host", 60),
         ("syscall", "writev", "wire", 60),
         ("irq_line", "mmio-nic", 1),
     ]

@@ -90,7 +90,7 @@ def test_write_is_one_call_and_one_copy(ledger):
     assert (ledger.qemu_to_host.count, ledger.qemu_to_host.bytes) == (1, 5)
     assert ledger.syscalls == {"write": 1}
     assert seen(ledger) == [
-        ("copy", ledger.qemu_to_host, 5),
+        ("copy", "qemu->host", 5),
         ("syscall", "write", "tty", 5),
     ]
 

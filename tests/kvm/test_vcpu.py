@@ -160,8 +160,10 @@ def test_a_hypercall_is_answered_in_the_kernel(number: int, answer: int) -> None
         assert client.ledger.lightweight_exits == 1
 
 
-def test_a_hypercall_comes_to_userspace_if_it_asked_for_it() -> None:
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_hypercall_comes_to_userspace_if_it_asked_for_it(traced: bool) -> None:
     with Client("vmcall\nhlt", rax=12, rbx=0x1000, rcx=2, rdx=1) as client:
+        client.ledger.trace.enabled = traced
         client.vcpu.exit_hypercalls = 1 << 12
         assert client.run() == KvmExit.HYPERCALL
         hypercall = client.kvm_run.hypercall

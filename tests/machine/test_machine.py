@@ -194,7 +194,7 @@ def test_copies_in_the_trace_are_the_copies_in_the_ledger(tmp_path: Path) -> Non
             seen: dict[str, tuple[int, int]] = {}
             for event in machine.trace:
                 if event.kind.name == "copy":
-                    hop = event.fields["hop"].name
+                    hop = event.fields["hop"]
                     count, size = seen.get(hop, (0, 0))
                     seen[hop] = (count + 1, size + event.fields["bytes"])
             ledger = machine.ledger

@@ -16,7 +16,7 @@ from toyvisor.kvm.api import KvmExit
 from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.vcpu_thread import Ending
 from toyvisor.trace.events import KVM_MMIO, Trace
-from toyvisor.trace.ledger import Hop, Ledger
+from toyvisor.trace.ledger import Ledger
 
 SHIPPED = sorted(path.stem for path in guest_programs_dir().glob("*.s"))
 BROKEN = sorted(f"broken/{path.stem}" for path in (guest_programs_dir() / "broken").glob("*.s"))
@@ -74,7 +74,7 @@ class Run:
     def events(self) -> list[tuple[Any, ...]]:
         """The whole trace, comparable between runs."""
         return [
-            (clock, thread, kind.name, *(v.name if isinstance(v, Hop) else v for v in fields))
+            (clock, thread, kind.name, *fields)
             for clock, thread, kind, *fields in self.trace.events()
         ]
 

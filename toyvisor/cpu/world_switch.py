@@ -120,8 +120,8 @@ class Cpu:
         self._exits = exits
         self._kernel = kernel
         self._lengths = lengths
-        #: Called at each exit, while it is wanted.
-        self.on_exit: Callable[[], None] | None = None
+        #: Called at each exit, while it is wanted, with RIP and the time.
+        self.on_exit: Callable[[int, int], None] | None = None
 
         self._engine = c_void_p()
         check(library.uc_open(UC_ARCH_X86, UC_MODE[bits], ctypes.byref(self._engine)), "to start")
@@ -240,7 +240,7 @@ class Cpu:
         """Count the exit and leave for userspace; comes back at the next entry."""
         self._exits[exit_[0]] += 1
         if self.on_exit is not None:
-            self.on_exit()
+            self.on_exit(*self.moment())
         reply: int = self._to_host(exit_)
         return reply
 
@@ -348,7 +348,7 @@ class Cpu:
             reason = _EPT_VIOLATION
         self._exits[reason] += 1
         if self.on_exit is not None:
-            self.on_exit()
+            self.on_exit(*self.moment())
         if self._is_write:
             if not self._kernel.mmio_write(gpa, size, value):
                 self._to_host((reason, gpa, size, True, value))
@@ -392,7 +392,7 @@ class Cpu:
         try:
             self._exits[_IO_INSTRUCTION] += 1
             if self.on_exit is not None:
-                self.on_exit()
+                self.on_exit(*self.moment())
             if not self._kernel.pio_write(port, size, value):
                 self._to_host((_IO_INSTRUCTION, port, size, True, value, 1))
         except BaseException as failure:
@@ -405,7 +405,7 @@ class Cpu:
                 return self._read_ahead.pop(0)
             self._exits[_IO_INSTRUCTION] += 1
             if self.on_exit is not None:
-                self.on_exit()
+                self.on_exit(*self.moment())
             answer = self._kernel.pio_read(port, size)
             if answer is not None:
                 return answer
@@ -472,7 +472,7 @@ class Cpu:
             leaf, subleaf = registers.read("rax"), registers.read("rcx")
             leaf, subleaf = leaf & 0xFFFFFFFF, subleaf & 0xFFFFFFFF
             if self.on_exit is not None:
-                self.on_exit()
+                self.on_exit(*self.moment())
             values = self._kernel.cpuid(leaf, subleaf)
             for name, value in zip(("rax", "rbx", "rcx", "rdx"), values, strict=True):
                 registers.write(name, value)
@@ -562,7 +562,7 @@ class Cpu:
 
     def moment(self) -> tuple[int, int]:
         """Where the guest stands and what time it is: (linear RIP, instructions)."""
-        rip = self.linear_rip()
+        rip = self.linear_rip() if self.bits == 16 else self.registers.rip()
         return rip, self.clock.before(rip)
 
     def last_branch_from(self) -> int:

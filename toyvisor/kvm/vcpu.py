@@ -111,11 +111,15 @@ class Vcpu:
     def run(self) -> None:
         """KVM_RUN: run the guest until userspace is needed; `kvm_run` says what for."""
         reply: int | None = self._completion() if self._complete is not None else 0
-        if self._trace.enabled:
-            self._trace_entry(reply)
+        trace = self._trace
+        if trace.enabled:
+            if self._complete is None:
+                trace.append((trace.now, trace.thread, KVM_RUN.name))
+            else:
+                self._trace_completion(self._complete, reply)
         self._complete = None
         cpu = self.cpu
-        cpu.on_exit = self._note_exit if self._trace.enabled else None
+        cpu.on_exit = self._note_exit if trace.enabled else None
         enter = cpu.enter
         handlers = self._handlers
         while reply is not None:
@@ -205,8 +209,8 @@ class Vcpu:
         if self._trace.enabled:
             trace = self._trace
             trace.append(
-                (trace.now, trace.thread, MMIO_EXIT, reason, self._rip, gpa, size, is_write,
-                 value[0], ledger.guest_to_kvm)
+                (trace.now, trace.thread, MMIO_EXIT.name, reason, self._rip, gpa, size, is_write,
+                 value[0], ledger.guest_to_kvm.name)
             )  # fmt: skip
         run.fields.exit_reason = _MMIO
         ledger.userspace[_MMIO] += 1
@@ -223,7 +227,7 @@ class Vcpu:
         else:
             self._complete = exit_
         if self._trace.enabled:
-            hop = ledger.guest_to_kvm
+            hop = ledger.guest_to_kvm.name
             self._trace.emit(PIO_EXIT, reason, self._rip, port, size, is_write, value, count, hop)
         run.fields.exit_reason = _IO
         ledger.userspace[_IO] += 1
@@ -335,21 +339,21 @@ class Vcpu:
 
     # Tracing ------------------------------------------------------------------------------
 
-    def _note_exit(self) -> None:
-        """At every exit that is traced: what time it is, and where the guest stands."""
-        self._rip, self._trace.now = self.cpu.moment()
+    def _note_exit(self, rip: int, now: int) -> None:
+        """At every exit that is traced: where the guest stands, and what time it is."""
+        self._rip = rip
+        self._trace.now = now
 
-    def _trace_entry(self, reply: int | None) -> None:
-        trace, pending = self._trace, self._complete
-        if pending is None:
-            trace.append((trace.now, trace.thread, KVM_RUN))
-            return
-        reason, address, size, *rest = pending
-        hop = self._ledger.kvm_to_guest
-        if reason == ExitReason.IO_INSTRUCTION:
-            trace.emit(KVM_RUN_PIO_READ, address, size, rest[2], reply, hop)
+    def _trace_completion(self, pending: VmExit, reply: int | None) -> None:
+        hop = self._ledger.kvm_to_guest.name
+        if pending[0] == ExitReason.VMCALL:
+            self._trace.emit(KVM_RUN)
+        elif pending[0] == ExitReason.IO_INSTRUCTION:
+            _, port, size, _, _, count = pending
+            self._trace.emit(KVM_RUN_PIO_READ, port, size, count, reply, hop)
         else:
-            trace.emit(KVM_RUN_MMIO_READ, address, size, reply, hop)
+            _, gpa, size, *_ = pending
+            self._trace.emit(KVM_RUN_MMIO_READ, gpa, size, reply, hop)
 
     def _create_cpu(self, bits: int) -> Cpu:
         mode = {16: CpuMode.REAL, 32: CpuMode.PROTECTED, 64: CpuMode.LONG}[bits]

@@ -58,15 +58,15 @@ class AddressSpace:
         if region is None:
             if self._trace.enabled:
                 self._trace.emit(
-                    REGION_WRITE, "unassigned", address, value, size, ledger.kvm_to_qemu
+                    REGION_WRITE, "unassigned", address, value, size, ledger.kvm_to_qemu.name
                 )
             self._unassigned(address, size, f"stored {value:#x} ({size} bytes) to", "dropped")
             return
         if self._trace.enabled:
             trace = self._trace
             trace.append(
-                (trace.now, trace.thread, REGION_WRITE, region.ops.name, address - region.base,
-                 value, size, ledger.kvm_to_qemu)
+                (trace.now, trace.thread, REGION_WRITE.name, region.ops.name, address - region.base,
+                 value, size, ledger.kvm_to_qemu.name)
             )  # fmt: skip
         if size & (size - 1):
             self._write_parts(region, address - region.base, size, value)
@@ -87,7 +87,9 @@ class AddressSpace:
         ledger.store(ledger.qemu_to_kvm, buffer, offset, value, size)
         if self._trace.enabled:
             name, base = (region.ops.name, region.base) if region else ("unassigned", 0)
-            self._trace.emit(REGION_READ, name, address - base, value, size, ledger.qemu_to_kvm)
+            self._trace.emit(
+                REGION_READ, name, address - base, value, size, ledger.qemu_to_kvm.name
+            )
 
     # An access that a page's end cut in two has 3, 5, 6 or 7 bytes: devices see powers of
     # two (physmem.c, memory_access_size()).

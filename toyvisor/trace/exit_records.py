@@ -23,7 +23,6 @@ from toyvisor.trace.events import (
     Layer,
     Thread,
 )
-from toyvisor.trace.ledger import Hop
 
 _KVM_EXIT_IO, _KVM_EXIT_MMIO = 2, 6
 
@@ -44,7 +43,7 @@ REGION_READ = EventKind("region_read", Layer.QEMU, "region", "offset", "value", 
 
 def _mmio_exit(
     now: int, thread: Thread, _kind: EventKind, reason: int, rip: int, gpa: int, size: int,
-    is_write: bool, value: int, hop: Hop,
+    is_write: bool, value: int, hop: str,
 ) -> Iterator[Event]:  # fmt: skip
     yield (now, thread, VM_EXIT, reason, rip, gpa, size)
     if is_write:
@@ -57,7 +56,7 @@ def _mmio_exit(
 
 def _pio_exit(
     now: int, thread: Thread, _kind: EventKind, reason: int, rip: int, port: int, size: int,
-    is_write: bool, value: int, count: int, hop: Hop,
+    is_write: bool, value: int, count: int, hop: str,
 ) -> Iterator[Event]:  # fmt: skip
     yield (now, thread, VM_EXIT, reason, rip, port, size)
     if is_write:
@@ -72,7 +71,7 @@ def _kvm_run(now: int, thread: Thread, _kind: EventKind) -> Iterator[Event]:
 
 
 def _kvm_run_mmio_read(
-    now: int, thread: Thread, _kind: EventKind, gpa: int, size: int, value: int, hop: Hop
+    now: int, thread: Thread, _kind: EventKind, gpa: int, size: int, value: int, hop: str
 ) -> Iterator[Event]:
     yield (now, thread, IOCTL, "KVM_RUN")
     yield (now, thread, KVM_MMIO, "read", size, gpa, value)
@@ -82,7 +81,7 @@ def _kvm_run_mmio_read(
 
 def _kvm_run_pio_read(
     now: int, thread: Thread, _kind: EventKind, port: int, size: int, count: int, value: int,
-    hop: Hop,
+    hop: str,
 ) -> Iterator[Event]:  # fmt: skip
     yield (now, thread, IOCTL, "KVM_RUN")
     yield (now, thread, KVM_PIO, "read", port, size, count, value)
@@ -92,7 +91,7 @@ def _kvm_run_pio_read(
 
 def _region_write(
     now: int, thread: Thread, _kind: EventKind, region: str, offset: int, value: int, size: int,
-    hop: Hop,
+    hop: str,
 ) -> Iterator[Event]:  # fmt: skip
     yield (now, thread, COPY, hop, size)
     yield (now, thread, MEMORY_REGION_WRITE, region, offset, value, size)
@@ -100,7 +99,7 @@ def _region_write(
 
 def _region_read(
     now: int, thread: Thread, _kind: EventKind, region: str, offset: int, value: int, size: int,
-    hop: Hop,
+    hop: str,
 ) -> Iterator[Event]:  # fmt: skip
     yield (now, thread, MEMORY_REGION_READ, region, offset, value, size)
     yield (now, thread, COPY, hop, size)

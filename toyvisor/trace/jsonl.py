@@ -13,24 +13,19 @@ from typing import Any
 
 from toyvisor.errors import InputError
 from toyvisor.trace.events import EventView
-from toyvisor.trace.ledger import Hop
 
 REQUIRED = ("seq", "clock", "layer", "thread", "event")
 
 
 def to_dict(event: EventView) -> dict[str, Any]:
     """One event as a plain object: its five fixed names, then its own fields."""
-    fields = {
-        name: value.name if isinstance(value, Hop) else value
-        for name, value in event.fields.items()
-    }
     return {
         "seq": event.seq,
         "clock": event.clock,
         "layer": event.layer.name,
         "thread": event.thread.name,
         "event": event.kind.name,
-        **fields,
+        **event.fields,
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Any
 
-from toyvisor.trace.events import COPY, Layer, Trace
+from toyvisor.trace.events import COPY, Trace
 
 WritableBuffer = Any  # bytearray, mmap, writable memoryview: takes slice assignment
 ReadableBuffer = Any
@@ -23,11 +23,10 @@ _UNPACK = [_FORMS[size].unpack_from if size in _FORMS else None for size in rang
 class Hop:
     """One place where bytes pass from one owner's memory to another's."""
 
-    __slots__ = ("bytes", "count", "layer", "name")
+    __slots__ = ("bytes", "count", "name")
 
-    def __init__(self, name: str, layer: Layer) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.layer = layer
         self.count = 0
         self.bytes = 0
 
@@ -72,12 +71,12 @@ class Ledger:
         self.ring_reads = 0
         self.ring_writes = 0
         self.ring_bytes = 0
-        self.guest_to_kvm = Hop("guest->kvm", Layer.KVM)
-        self.kvm_to_qemu = Hop("kvm->qemu", Layer.QEMU)
-        self.qemu_to_host = Hop("qemu->host", Layer.HOST)
-        self.host_to_qemu = Hop("host->qemu", Layer.HOST)
-        self.qemu_to_kvm = Hop("qemu->kvm", Layer.QEMU)
-        self.kvm_to_guest = Hop("kvm->guest", Layer.KVM)
+        self.guest_to_kvm = Hop("guest->kvm")
+        self.kvm_to_qemu = Hop("kvm->qemu")
+        self.qemu_to_host = Hop("qemu->host")
+        self.host_to_qemu = Hop("host->qemu")
+        self.qemu_to_kvm = Hop("qemu->kvm")
+        self.kvm_to_guest = Hop("kvm->guest")
         self.hops = (
             self.guest_to_kvm,
             self.kvm_to_qemu,
@@ -98,7 +97,7 @@ class Ledger:
         hop.count += 1
         hop.bytes += length
         if self.trace.enabled:
-            self.trace.emit(COPY, hop, length)
+            self.trace.emit(COPY, hop.name, length)
 
     # store() and load() leave no trace event of their own: they are a step of every exit,
     # whose record (kvm/exit_events.py) stands for them too.
