@@ -6,22 +6,28 @@ import argparse
 
 from toyvisor.commands.output import check_writable, write_output
 from toyvisor.commands.source_input import assemble_for
+from toyvisor.errors import UsageError
+from toyvisor.guest.library import find_program
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Assemble a file to a flat binary, a listing, or a line about it."""
-    check_writable(arguments.output)
+    if arguments.listing and arguments.output == "-":
+        raise UsageError(
+            "--listing and -o - both want standard output", hint="write the binary to a file"
+        )
+    check_writable(arguments.output, find_program(arguments.file))
     assembly = assemble_for(arguments.file, arguments.mode, arguments.origin)
-    if arguments.output:
+    if arguments.output is not None:
         write_output(arguments.output, assembly.image)
     if arguments.listing:
-        write_output(None, assembly.listing.format().rstrip("\n") + "\n")
+        write_output(None, assembly.listing.format())
     elif arguments.output != "-":
-        end = assembly.origin + len(assembly.image)
-        where = f" to {arguments.output}" if arguments.output else ""
-        print(
-            f"{arguments.file}: {len(assembly.image)} bytes{where}, "
-            f"{assembly.origin:#x}-{max(end - 1, assembly.origin):#x}, "
-            f"entry {assembly.entry:#x}"
-        )
+        size = len(assembly.image)
+        what = f"{size:,} byte{'' if size == 1 else 's'}"
+        if arguments.output is not None:
+            what += f" to {arguments.output}"
+        if size:
+            what += f", {assembly.origin:#x}-{assembly.origin + size - 1:#x}"
+        print(f"{arguments.file}: {what}, entry {assembly.entry:#x}")
     return 0

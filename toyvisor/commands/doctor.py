@@ -74,6 +74,8 @@ def _processor() -> Finding:
             printed = machine.console.text
     except ToyvisorError as error:
         return Finding("guest 2 + 2", BAD, error.message)
+    except ImportError as error:  # the lines above say what to install
+        return Finding("guest 2 + 2", BAD, str(error))
     good = printed == "4\n"
     return Finding("guest 2 + 2", GOOD if good else BAD, f"{printed.strip()}, {ending.outcome}")
 
@@ -109,6 +111,11 @@ _CHECKS: tuple[Callable[[], Finding], ...] = (
     _package("capstone"),
     _package("greenlet"),
     _package("rich"),
+    _package("rich-argparse"),
+    _package("shtab"),
+    _package("platformdirs"),
+    _package("dpkt"),
+    _package("plotext"),
     _processor,
     _cache,
     _kvm,

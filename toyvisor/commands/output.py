@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
-from pathlib import Path
 
 from toyvisor.errors import InputError
 
@@ -15,29 +16,73 @@ def write_output(path: str | None, data: str | bytes) -> None:
     """
     if path is None or path == "-":
         if isinstance(data, bytes):
-            sys.stdout.buffer.write(data)
+            write_bytes(data)
         else:
             sys.stdout.write(data)
         return
+    content = data if isinstance(data, bytes) else data.encode("utf-8", "backslashreplace")
     try:
-        if isinstance(data, bytes):
-            Path(path).write_bytes(data)
-        else:
-            Path(path).write_text(data, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"can't write {path}: {error.strerror}") from None
+        with open(path, "wb") as file:
+            file.write(content)
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't write {path}: {_reason(error)}") from None
 
 
-def check_writable(path: str | None) -> None:
-    """Fail before the work, not after it, if `path` can't be written. Changes nothing."""
+def write_bytes(data: bytes | bytearray) -> None:
+    """Bytes to standard output, in order with the text that was printed, and at once."""
+    sys.stdout.flush()
+    try:
+        stream = sys.stdout.buffer
+    except AttributeError:  # replaced by an object for text only
+        sys.stdout.write(data.decode("utf-8", errors="replace"))
+    else:
+        stream.write(data)
+    sys.stdout.flush()
+
+
+def abandon_output() -> None:
+    """What is still to be written to standard output goes nowhere, without complaint."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # replaced by something that is no file
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def check_writable(path: str | None, *sources: str | os.PathLike[str]) -> None:
+    """Fail before the work, not after it, if `path` can't be written. Changes nothing.
+
+    `sources` are files that the command reads; writing over one is refused as well.
+    """
     if path is None or path == "-":
         return
-    target = Path(path)
-    existed = target.exists()
+    if any(_same_file(path, source) for source in sources):
+        raise InputError(f"can't write {path}: it is the input", hint="choose another name")
     try:
-        with target.open("ab"):
+        existed = os.path.lexists(path)
+        if existed and _is_special(path):
+            return  # /dev/null, a pipe: opening one just to look may already mean something
+        with open(path, "ab"):
             pass
         if not existed:
-            target.unlink()
-    except OSError as error:
-        raise InputError(f"can't write {path}: {error.strerror}") from None
+            os.unlink(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't write {path}: {_reason(error)}") from None
+
+
+def _is_special(path: str) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:  # a link to nowhere
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _same_file(one: str, other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.isfile(one) and os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

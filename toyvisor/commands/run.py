@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from toyvisor.commands.output import check_writable, write_output
+from toyvisor.commands.output import abandon_output, check_writable, write_bytes, write_output
 from toyvisor.errors import InputError, UsageError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.console import Console
@@ -14,6 +14,8 @@ from toyvisor.host.net import open_net
 from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.result import RunResult, collect
 from toyvisor.qemu.vcpu_thread import Outcome
+
+MISTAKES_SHOWN = 8
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -23,48 +25,57 @@ def main(arguments: argparse.Namespace) -> int:
             "--accel kvm is not there yet", hint="leave it out: the toy KVM runs everywhere"
         )
     if arguments.json and arguments.trace == "-":
-        raise UsageError("--json and --trace - both want standard output")
-    check_writable(arguments.trace)
+        raise UsageError(
+            "--json and --trace - both want standard output", hint="keep the trace in a file"
+        )
     program = load_program(arguments.program)
+    check_writable(arguments.trace, program.path)
     quiet = arguments.json or arguments.trace == "-"
     net_option = arguments.net if arguments.net is not None else default_net(program)
-    console = Console(on_output=None if quiet else _show)
+    console = Console(on_output=None if quiet else write_bytes)
     with (
         open_net(net_option) as net,
         Machine(program, net, trace=arguments.trace is not None, console=console) as machine,
     ):
         result = collect(machine, machine.run(arguments.max_instructions))
-        if arguments.trace:
+        if arguments.trace is not None:
             from toyvisor.trace.jsonl import to_jsonl
 
             write_output(arguments.trace, "".join(to_jsonl(machine.trace)))
-    if arguments.json:
-        print(json.dumps(result.to_json(), indent=2))
-    elif not quiet:
-        from toyvisor.ui.summary import print_summary
-
-        if console.output and not console.output.endswith(b"\n"):
-            print()
-        print_summary(result, program)
+    try:
+        if arguments.json:
+            print(json.dumps(result.to_json(), indent=2))
+        elif not quiet:
+            _summarise(result, program, console)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads it, and yet the run went as it went
+        abandon_output()
     complain(result)
     return result.exit_status
 
 
+def _summarise(result: RunResult, program: Program, console: Console) -> None:
+    from toyvisor.ui.summary import print_summary
+
+    if console.output and not console.output.endswith(b"\n"):
+        print()
+    print_summary(result, program)
+
+
 def complain(result: RunResult) -> None:
     """Say on standard error what went wrong, a line each."""
-    shown = result.mistakes[:8]
+    shown = result.mistakes[:MISTAKES_SHOWN]
     for mistake in shown:
         print(mistake, file=sys.stderr)
     if result.mistakes_count > len(shown):
-        print(f"... and {result.mistakes_count - len(shown)} guest errors more", file=sys.stderr)
+        print(f"... and {result.mistakes_count - len(shown):,} more guest errors", file=sys.stderr)
     if result.outcome is not Outcome.HALTED:
         print(f"{result.location}: {result.outcome}: {result.explanation}", file=sys.stderr)
 
 
 def default_net(program: Program) -> str | None:
     """What a program with a network card sends if nobody says: the shipped capture."""
-    if not any(device.type.endswith("-net") or device.type.endswith("-nic")
-               for device in program.spec.devices):  # fmt: skip
+    if not any(device.type.endswith(("-net", "-nic")) for device in program.spec.devices):
         return None
     from toyvisor.guest.library import guest_programs_dir
 
@@ -72,13 +83,3 @@ def default_net(program: Program) -> str | None:
     if not capture.is_file():
         raise InputError(f"the shipped capture is missing: {capture}")
     return f"pcap:{capture},"
-
-
-def _show(data: bytearray) -> None:
-    """The guest's console on ours, byte for byte, at once."""
-    sys.stdout.flush()
-    try:
-        sys.stdout.buffer.write(data)
-    except AttributeError:  # standard output replaced by a text-only object
-        sys.stdout.write(data.decode("utf-8", errors="replace"))
-    sys.stdout.flush()

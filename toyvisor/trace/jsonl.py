@@ -13,19 +13,25 @@ from typing import Any
 
 from toyvisor.errors import InputError
 from toyvisor.trace.events import EventView
+from toyvisor.trace.ledger import Hop
 
-REQUIRED = ("seq", "clock", "layer", "thread", "event")
+#: What every event has, in this order, and what it is.
+FIXED = {"seq": int, "clock": int, "layer": str, "thread": str, "event": str}
 
 
 def to_dict(event: EventView) -> dict[str, Any]:
     """One event as a plain object: its five fixed names, then its own fields."""
+    fields = {
+        name: value.name if isinstance(value, Hop) else value
+        for name, value in event.fields.items()
+    }
     return {
         "seq": event.seq,
         "clock": event.clock,
         "layer": event.layer.name,
         "thread": event.thread.name,
         "event": event.kind.name,
-        **event.fields,
+        **fields,
     }
 
 
@@ -43,11 +49,14 @@ def to_jsonl(events: Iterable[EventView]) -> Iterator[str]:
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """Read a stream back. Raises InputError with the line where it is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror}") from None
+        # Only a newline ends a line: JSON texts may contain U+2028 and its like.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text: not an event stream") from None
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror}") from None
+    except ValueError as error:  # a name that no file can have
+        raise InputError(f"can't read {str(path)!r}: {error}") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -55,10 +64,20 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
             event = json.loads(line)
         except ValueError as error:
             raise InputError(f"{path}:{number}: not JSON: {error}") from None
-        missing = [n for n in REQUIRED if not isinstance(event, dict) or n not in event]
-        if missing:
-            raise InputError(
-                f"{path}:{number}: not an event: no {', '.join(missing)}",
-                hint="`toyvisor run PROGRAM --trace FILE` writes such files",
-            )
+        except RecursionError:
+            raise InputError(f"{path}:{number}: not an event: too deeply nested") from None
+        _check(event, f"{path}:{number}")
         yield event
+
+
+def _check(event: Any, place: str) -> None:
+    hint = "`toyvisor run PROGRAM --trace FILE` writes such files"
+    if not isinstance(event, dict):
+        raise InputError(f"{place}: not an event: no object", hint=hint)
+    missing = [name for name in FIXED if name not in event]
+    if missing:
+        raise InputError(f"{place}: not an event: no {', '.join(missing)}", hint=hint)
+    for name, kind in FIXED.items():
+        if type(event[name]) is not kind:
+            what = "a whole number" if kind is int else "a text"
+            raise InputError(f"{place}: not an event: {name} is not {what}", hint=hint)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+import sys
+
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +19,7 @@ _REASONS = {
     "cpuid": "CPUID: KVM makes up the answer",
     "hypercall": "VMCALL: the guest calls the hypervisor",
     "shutdown": "triple fault: the processor gives up",
-    "intr": "the time slice is spent",
+    "intr": "a timer: the guest has had its time",
     "exception": "an exception that KVM looked at",
     "internal-error": "KVM could not emulate the instruction",
     "interrupt": "an interrupt for the host",
@@ -34,7 +36,7 @@ _OUTCOMES = {
     Outcome.HALTED: ("halted", "green"),
     Outcome.SHUTDOWN: ("shut down (triple fault)", "red"),
     Outcome.INTERNAL_ERROR: ("KVM internal error", "red"),
-    Outcome.BUDGET: ("stopped: instruction budget spent", "yellow"),
+    Outcome.BUDGET: ("instruction budget spent", "yellow"),
 }
 _EXPECTED = {
     "halt": Outcome.HALTED,
@@ -45,61 +47,82 @@ _EXPECTED = {
 
 
 def print_summary(result: RunResult, program: Program) -> None:
-    """Print the whole summary to standard output."""
-    console = Console(highlight=False, soft_wrap=False)
-    console.print()
-    console.print(_headline(result, program))
-    _exits(result, console)
+    """Print the whole summary to standard output; a blank line parts it from errors."""
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        for part in _parts(result, program):
+            console.print(part)
+        if result.mistakes or result.outcome is not Outcome.HALTED:
+            console.print()
+    # Rich pads lines to the width of their table.
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+def _parts(result: RunResult, program: Program) -> list[RenderableType]:
+    parts: list[RenderableType] = ["", _headline(result, program), *_exits(result)]
     if result.copies:
-        _copies(result, console)
+        parts += _copies(result)
     if result.ring_reads or result.ring_writes:
-        console.print("\n[bold]Virtqueue in shared memory[/], no exit and no copy:")
-        console.print(
+        parts.append("\n[bold]Virtqueue in shared memory[/], no exit and no copy:")
+        parts.append(
             f"QEMU made {result.ring_reads:,} loads and {result.ring_writes:,} stores "
             f"({result.ring_bytes:,} bytes)"
         )
     if result.syscalls:
         calls = ", ".join(f"{name} {n:,}" for name, n in sorted(result.syscalls.items()))
-        console.print(
+        parts.append(
             f"\n[bold]System calls by QEMU[/]: ioctl(KVM_RUN) {result.userspace_exits:,}, {calls}"
+        )
+    if result.injected or result.suppressed:
+        parts.append(
+            f"\n[bold]Interrupts: {result.injected:,}[/] injected by KVM, "
+            f"{result.suppressed:,} the driver did not want"
         )
     if result.sent:
         total = sum(map(len, result.sent))
-        console.print(f"\n[bold]Packets sent: {len(result.sent):,}[/] ({total:,} bytes)")
+        parts.append(f"\n[bold]Packets sent: {len(result.sent):,}[/] ({total:,} bytes)")
+    return parts
 
 
 def _headline(result: RunResult, program: Program) -> Text:
     words, colour = _OUTCOMES[result.outcome]
     text = Text(f"{result.program}: ") + Text(words, style=f"bold {colour}")
+    text += Text(f" after {_counted(result.instructions, 'instruction')}")
     meant = _EXPECTED[program.spec.expect]
     if result.outcome is meant and meant is not Outcome.HALTED:
         text += Text(", as it is meant to")
-    return text + Text(f" after {result.instructions:,} guest instructions")
+    if result.mistakes_count:
+        errors = _counted(result.mistakes_count, "guest error")
+        text += Text(", with ") + Text(errors, style="bold red")
+    return text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(columns[0])
-    for column in columns[1:]:
-        table.add_column(column, justify="right")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        # Not `header_style`: the padding would be styled as well, and could not be cut off.
+        table.add_column(Text(column, style="dim"), justify="right" if number else "left")
     table.add_column("", overflow="fold")
     return table
 
 
-def _exits(result: RunResult, console: Console) -> None:
-    console.print(
+def _exits(result: RunResult) -> list[RenderableType]:
+    heading = (
         f"\n[bold]Vmexits: {result.total_exits:,}[/], of which {result.userspace_exits:,} "
         f"went to QEMU and {result.lightweight_exits:,} ended in KVM"
     )
     table = _table("reason", "exits")
     for name, count in sorted(result.exits_by_reason.items(), key=lambda item: -item[1]):
         table.add_row(name, f"{count:,}", _REASONS[name])
-    console.print(table)
+    return [heading, table] if result.total_exits else [heading]
 
 
-def _copies(result: RunResult, console: Console) -> None:
-    console.print(f"\n[bold]Copies: {result.copies:,}[/], {result.bytes_copied:,} bytes in all")
+def _copies(result: RunResult) -> list[RenderableType]:
     table = _table("hop", "copies", "bytes")
     for name, (count, size) in result.copies_by_hop.items():
         table.add_row(name, f"{count:,}", f"{size:,}", _HOPS[name])
-    console.print(table)
+    return [f"\n[bold]Copies: {result.copies:,}[/] ({result.bytes_copied:,} bytes)", table]
