@@ -9,9 +9,10 @@ from __future__ import annotations
 import mmap
 from dataclasses import dataclass, field
 
+from toyvisor.cpu.exit_door import KernelHalf
 from toyvisor.cpu.registers import GENERAL
 from toyvisor.cpu.vmx import ExitReason
-from toyvisor.cpu.world_switch import Cpu, KernelHalf
+from toyvisor.cpu.world_switch import Cpu
 from toyvisor.guest.assembler import assemble_text
 from toyvisor.guest.disassembler import instruction_lengths
 from toyvisor.memory import GuestMemory
@@ -67,7 +68,7 @@ class Bench:
         self.ports: dict[int, int] = {}
         self.exits: list[Exit] = []
 
-        def lengths(code: bytes, address: int) -> list[int]:
+        def lengths(code: bytes, address: int, bits: int) -> list[int]:
             return instruction_lengths(code, address, MODES[bits])
 
         kernel = KernelHalf(
@@ -107,7 +108,7 @@ class Bench:
         else:
             found = Exit(ExitReason(raw[0]), raw[1] if len(raw) > 1 else 0, 0, False, 0)
         found.registers = dict(zip(GENERAL, self.cpu.registers.general(), strict=True))
-        found.rip, found.rflags = self.cpu.linear_rip(), found.registers["rflags"]
+        found.rip, found.rflags = self.cpu.view.rip(), found.registers["rflags"]
         self.exits.append(found)
         return found
 

@@ -38,7 +38,7 @@ def test_a_jump_back_to_the_start_of_a_block_is_not_the_same_moment() -> None:
         bench.cpu.clock.limit = 2 + 3 * 10
         assert bench.step().reason == ExitReason.PREEMPTION_TIMER
         assert bench.cpu.now() == 32
-        assert bench.cpu.linear_rip() == bench.symbols["start"]
+        assert bench.cpu.view.rip() == bench.symbols["start"]
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, 3), (1, 4), (3, 6)])
@@ -91,7 +91,7 @@ def test_a_slice_of_one_instruction_is_a_single_step() -> None:
         for moment in range(1, 5):
             bench.cpu.clock.limit = moment
             assert bench.step().reason == ExitReason.PREEMPTION_TIMER
-            lines = bench.listing.at(bench.cpu.linear_rip()).location.line
+            lines = bench.listing.at(bench.cpu.view.rip()).location.line
             values.append((bench.state["rax"], lines))
         assert values == [(1, 2), (3, 3), (3, 5), (0x30, 6)]
 
@@ -121,7 +121,7 @@ def test_looking_at_the_time_at_every_exit_changes_nothing() -> None:
     for look in (False, True):
         with Bench(64, LOOP, rdi=HOLE_OPERAND) as bench:
             if look:
-                bench.cpu.on_exit = lambda rip, now: bench.cpu.now()
+                bench.cpu.door.on_exit = lambda rip, now: bench.cpu.now()
             bench.run()
             results.append((bench.state, bench.accesses, bench.cpu.now()))
     assert results[0] == results[1]
@@ -139,4 +139,4 @@ def test_the_time_stamp_counter_counts_guest_instructions() -> None:
 def test_the_program_starts_at_time_zero() -> None:
     with Bench(64, "hlt") as bench:
         assert bench.cpu.now() == 0
-        assert bench.cpu.linear_rip() == CODE
+        assert bench.cpu.view.rip() == CODE

@@ -109,7 +109,7 @@ def test_what_a_handler_raises_in_the_middle_of_an_exit_reaches_the_caller() -> 
         def broken(_rip: int, _now: int) -> None:
             raise ZeroDivisionError("a bug in KVM")
 
-        bench.cpu.on_exit = broken
+        bench.cpu.door.on_exit = broken
         with pytest.raises(ZeroDivisionError, match="a bug in KVM"):
             bench.step()
 

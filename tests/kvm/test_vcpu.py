@@ -306,3 +306,60 @@ def test_a_real_mode_guest_can_switch_itself_to_protected_mode() -> None:
         assert client.kvm_run.mmio.phys_addr == DEVICE
         assert bytes(client.kvm_run.mmio.data)[:4] == bytes.fromhex("78563412")
         assert client.run() == KvmExit.HLT
+
+
+HIGH_PROTECTED = """
+    lgdt [gdtr]
+    mov eax, cr0
+    or al, 1
+    mov cr0, eax
+    jmp dword 8:protected
+.align 8
+gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
+gdtr: .word 23
+      .long gdt
+.org 0x21000
+.code32
+protected:
+    mov ax, 16
+    mov ds, ax
+    mov eax, 1
+    vmcall
+    mov edi, 0xd0000000
+    mov [edi], eax
+    mov eax, 5
+    vmcall
+    inc ebx
+    mov [edi+4], eax
+    hlt
+"""
+
+
+def test_a_guest_that_left_real_mode_goes_on_after_hypercalls_above_64_kib() -> None:
+    with Client(HIGH_PROTECTED, CpuMode.REAL) as client:
+        client.ledger.trace.enabled = True
+        seen = []
+        while client.run() == KvmExit.MMIO:
+            mmio = client.kvm_run.mmio
+            seen.append((mmio.phys_addr, int.from_bytes(bytes(mmio.data)[:4], "little")))
+        assert seen == [(DEVICE, 0), (DEVICE + 4, -1000 & 0xFFFFFFFF)]
+        rips = [e.fields["rip"] for e in client.ledger.trace if e.kind.name == "vm_exit"]
+        assert rips[0] == client.symbols["protected"] + 11
+        assert rips == sorted(rips)
+        assert client.vcpu.instructions == 5 + 11
+
+
+@pytest.mark.parametrize("slice_", range(1, 16))
+def test_a_guest_that_left_real_mode_can_be_sliced_anywhere(slice_: int) -> None:
+    with Client(HIGH_PROTECTED, CpuMode.REAL) as client:
+        client.vcpu.deadline = slice_
+        while (reason := client.run()) == KvmExit.MMIO:
+            pass
+        assert reason == KvmExit.INTR
+        assert client.vcpu.instructions == slice_
+        client.vcpu.deadline = 1000
+        while (reason := client.run()) == KvmExit.MMIO:
+            pass
+        assert reason == KvmExit.HLT
+        assert client.vcpu.get_regs().rbx == 1
+        assert client.vcpu.instructions == 16

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from ctypes import c_void_p
 from struct import Struct
 
+from toyvisor.cpu.guest_view import GuestView
 from toyvisor.cpu.native_counter import (
     TABLE_ENTRIES,
     ClockState,
@@ -34,8 +35,8 @@ from toyvisor.cpu.unicorn_abi import (
 )
 
 #: Lengths in bytes of the instructions in a stretch of code, up to what is none:
-#: (code, address) -> lengths
-InstructionLengths = Callable[[bytes, int], Sequence[int]]
+#: (code, address, 16 or 32 or 64) -> lengths
+InstructionLengths = Callable[[bytes, int, int], Sequence[int]]
 
 FOREVER = 1 << 63
 _READ_STATE = Struct("<3Q2I").unpack_from  # the first fields of ClockState, at once
@@ -52,12 +53,12 @@ class Clock:
     def __init__(
         self,
         engine: c_void_p,
-        code: Callable[[int, int], bytes],
+        view: GuestView,
         lengths: InstructionLengths,
     ) -> None:
         self._engine = engine
-        self._code = code
-        self._lengths = lengths
+        self._view = view
+        self._instruction_lengths = lengths
         #: The block that was not begun because of the limit, else None.
         self.refused: tuple[int, int, int] | None = None
         #: Blocks that may hold an INS instruction: (address, size). See the world switch.
@@ -125,8 +126,7 @@ class Clock:
         the last one and end before it: left to itself it would run to the same end.
         """
         state = self.state
-        code = self._code(state.block, address - state.block)
-        done = len(self._lengths(code, state.block))
+        done = len(self._lengths(state.block, address - state.block))
         state.with_block -= state.block_instructions - done
 
     def _translated(self, _engine: int, block: ctypes._Pointer[TranslationBlock]) -> None:
@@ -139,7 +139,7 @@ class Clock:
             count -= 1
         self._instructions_in[block.pc | block.size << 64] = count
         self._table[table_slot(block.pc)] = TableEntry(block.pc, block.size, count)
-        code = self._code(block.pc, block.size)
+        code = self._view.read(block.pc, block.size)
         if b"\x6c" in code or b"\x6d" in code:
             self.blocks_with_ins.add((block.pc, block.size))
 
@@ -157,12 +157,21 @@ class Clock:
         """How many instructions of the block come before `rip`."""
         address = block
         done = 0
-        for length in self._lengths(self._code(block, size), block):
+        for length in self._lengths(block, size):
             if address >= rip:
                 break
             address += length
             done += 1
         return done
+
+    def last_instruction(self) -> int:
+        """The address of the last block's last instruction."""
+        state = self.state
+        return int(state.block) + sum(self._lengths(state.block, state.block_size)[:-1])
+
+    def _lengths(self, address: int, size: int) -> Sequence[int]:
+        code = self._view.read(address, size)
+        return self._instruction_lengths(code, address, self._view.code_bits())
 
     def cut(self, address: int, size: int) -> None:
         """Only the first `size` bytes of the block at `address` will run next."""

@@ -19,7 +19,7 @@ GENERAL = (
     "rip", "rflags",
 )  # fmt: skip
 
-# uc_x86_reg, in the order of GENERAL. An engine opened for 16- or 32-bit code knows the
+# uc_x86_reg, in the order of GENERAL. A 32-bit engine (real mode included) knows the
 # 32-bit names only, and has no r8 to r15.
 _IDS_64 = dict(
     zip(GENERAL, (35, 37, 38, 40, 43, 39, 44, 36, *range(106, 114), 41, 253), strict=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from toyvisor.errors import MachineError
 
 UC_ARCH_X86 = 4
-UC_MODE = {16: 1 << 1, 32: 1 << 2, 64: 1 << 3}
+UC_MODE = {16: 1 << 2, 32: 1 << 2, 64: 1 << 3}  # by the width of the first code
 UC_PROT_ALL = 7
 
 UC_HOOK_INTR = 1 << 0

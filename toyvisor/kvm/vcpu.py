@@ -14,9 +14,10 @@ import mmap
 from collections.abc import Callable, Sequence
 
 from toyvisor.cpu.clock import FOREVER
+from toyvisor.cpu.exit_door import KernelHalf, VmExit
 from toyvisor.cpu.registers import CONTROL, GENERAL, MSR_EFER, SEGMENTS
 from toyvisor.cpu.vmx import ExitReason
-from toyvisor.cpu.world_switch import Cpu, KernelHalf, VmExit
+from toyvisor.cpu.world_switch import Cpu
 from toyvisor.errors import UsageError
 from toyvisor.kvm.api import (
     EXIT_OFFSET,
@@ -37,6 +38,7 @@ from toyvisor.kvm.api import (
     KvmSregs,
 )
 from toyvisor.kvm.cpuid import CpuidRegisters, cpuid
+from toyvisor.kvm.exceptions import exception_name, explain_triple_fault
 from toyvisor.kvm.io_bus import KvmIoBus
 from toyvisor.memory import GuestMemory
 from toyvisor.modes import CpuMode
@@ -63,6 +65,7 @@ _EPT_VIOLATION = int(ExitReason.EPT_VIOLATION)
 CR0_PE = 1 << 0
 CR0_PG = 1 << 31
 EFER_LMA = 1 << 10
+_MODES = {mode.bits: mode for mode in CpuMode}
 
 
 class Vcpu:
@@ -119,7 +122,7 @@ class Vcpu:
                 self._trace_completion(self._complete, reply)
         self._complete = None
         cpu = self.cpu
-        cpu.on_exit = self._note_exit if trace.enabled else None
+        cpu.door.on_exit = self._note_exit if trace.enabled else None
         enter = cpu.enter
         handlers = self._handlers
         while reply is not None:
@@ -175,7 +178,7 @@ class Vcpu:
 
     def linear_rip(self) -> int:
         """The linear address of the present instruction."""
-        return self.cpu.linear_rip()
+        return self.cpu.view.rip()
 
     def last_branch_from(self) -> int:
         """The linear address of the instruction that led to the present code."""
@@ -236,13 +239,14 @@ class Vcpu:
     def _handle_vmcall(self, exit_: VmExit) -> int | None:
         """kvm_emulate_hypercall(): most end in the kernel."""
         registers = self.cpu.registers
-        nr, *args = (registers.read(name) for name in ("rax", "rbx", "rcx", "rdx", "rsi"))
-        if self.cpu.bits != 64:
-            nr, *args = (value & 0xFFFFFFFF for value in (nr, *args))
-        privileged = registers.read_special(SEGMENTS["cs"]) & 3 == 0 or self.cpu.bits == 16
+        bits = self.cpu.view.code_bits()
+        mask = (1 << (64 if bits == 64 else 32)) - 1
+        names = ("rax", "rbx", "rcx", "rdx", "rsi")
+        nr, *args = (registers.read(name) & mask for name in names)
+        privileged = registers.read_special(SEGMENTS["cs"]) & 3 == 0 or bits == 16
         if nr == Hypercall.MAP_GPA_RANGE and self.exit_hypercalls >> nr & 1 and privileged:
             hypercall = self.kvm_run.hypercall
-            hypercall.nr, hypercall.ret, hypercall.flags = nr, 0, int(self.cpu.bits == 64)
+            hypercall.nr, hypercall.ret, hypercall.flags = nr, 0, int(bits == 64)
             hypercall.args[:] = [*args[:3], 0, 0, 0]
             self._complete = exit_
             return self._return(int(KvmExit.HYPERCALL), exit_[0])
@@ -254,26 +258,19 @@ class Vcpu:
             self._trace.emit(VM_EXIT, exit_[0], self._rip, 0, 0)
             self._trace.emit(KVM_HYPERCALL, nr, *args, result)
             self._trace.emit(VM_ENTRY)
-        return result & (1 << self.cpu.bits) - 1
+        return result & mask
 
     def _handle_triple_fault(self, exit_: VmExit) -> int | None:
-        vector = exit_[1]
         registers = self.cpu.registers
-        base, limit = registers.idt()
-        what = EXCEPTIONS.get(vector, f"interrupt {vector}")
-        if vector == 14:
-            what += f" at {registers.read_special(CONTROL['cr2']):#x}"
-        self.explanation = (
-            f"{what}, but the IDT (base {base:#x}, limit {limit:#x}) has no gate {vector}: "
-            "a processor makes that a double fault, then a triple fault, and resets"
-        )
+        cr2 = registers.read_special(CONTROL["cr2"])
+        self.explanation = explain_triple_fault(exit_[1], registers.idt(), cr2)
         return self._return(_SHUTDOWN, exit_[0])
 
     def _handle_exception(self, exit_: VmExit) -> int | None:
         vector = exit_[1]
-        what = EXCEPTIONS.get(vector, f"interrupt {vector}")
         self.explanation = (
-            f"{what}: this KVM does not deliver exceptions through the guest's IDT yet"
+            f"{exception_name(vector)}: this KVM does not deliver exceptions through the "
+            "guest's IDT yet"
         )
         return self._internal_error(InternalError.DELIVERY_EV, [vector], exit_[0])
 
@@ -288,7 +285,7 @@ class Vcpu:
                 f"one access that begins in RAM and ends in a device (at {gpa:#x}); "
                 "this KVM does not emulate that"
             )
-        code = self.cpu.read_linear(self.cpu.linear_rip(), 15)
+        code = self.cpu.view.read(self.cpu.view.rip(), 15)
         return self._internal_error(InternalError.EMULATION, list(code), _EPT_VIOLATION)
 
     def _emulate_cpuid(self, leaf: int, subleaf: int) -> CpuidRegisters:
@@ -356,14 +353,7 @@ class Vcpu:
             self._trace.emit(KVM_RUN_MMIO_READ, gpa, size, reply, hop)
 
     def _create_cpu(self, bits: int) -> Cpu:
-        mode = {16: CpuMode.REAL, 32: CpuMode.PROTECTED, 64: CpuMode.LONG}[bits]
-
-        def lengths(code: bytes, address: int) -> list[int]:
-            from toyvisor.guest.disassembler import instruction_lengths
-
-            return instruction_lengths(code, address, mode)
-
-        cpu = Cpu(bits, self._memory, self._ledger.exits, self._kernel, lengths)
+        cpu = Cpu(bits, self._memory, self._ledger.exits, self._kernel, _instruction_lengths)
         cpu.clock.limit = self._deadline
         cpu.registers.write("rflags", 2)
         return cpu
@@ -381,29 +371,14 @@ class Vcpu:
             registers.write_special(SEGMENTS[name], getattr(sregs, name).selector)
 
 
+def _instruction_lengths(code: bytes, address: int, bits: int) -> list[int]:
+    from toyvisor.guest.disassembler import instruction_lengths  # only if somebody asks
+
+    return instruction_lengths(code, address, _MODES[bits])
+
+
 def _bits(sregs: KvmSregs) -> int:
     """Width of the code that these special registers make the processor run."""
     if not sregs.cr0 & CR0_PE:
         return 16
     return 64 if sregs.efer & EFER_LMA else 32
-
-
-#: Exceptions by vector (Intel SDM vol. 3, table 7-1).
-EXCEPTIONS: dict[int, str] = {
-    0: "divide error (#DE)",
-    1: "debug exception (#DB)",
-    3: "breakpoint (#BP, int3)",
-    4: "overflow (#OF)",
-    5: "bound range exceeded (#BR)",
-    6: "invalid opcode (#UD)",
-    7: "device not available (#NM)",
-    8: "double fault (#DF)",
-    10: "invalid TSS (#TS)",
-    11: "segment not present (#NP)",
-    12: "stack fault (#SS)",
-    13: "general protection fault (#GP)",
-    14: "page fault (#PF)",
-    16: "x87 error (#MF)",
-    17: "alignment check (#AC)",
-    19: "SIMD exception (#XM)",
-}
