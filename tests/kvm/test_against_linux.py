@@ -1,0 +1,849 @@
+"""The toy KVM against Linux's own: the same guest code, exit by exit.
+
+Both run the same bytes from the same registers; both are answered by the same devices.
+Compared are the exits that userspace sees (reason, address or port, length, data,
+direction, count), the registers, RIP and flags at each of them, and what is left in the end:
+registers, flags, RAM, device memory.
+
+When does the guest's state change? Linux's rule (arch/x86/kvm/x86.c,
+x86_emulate_instruction): an exit for input comes before the instruction has done anything;
+an exit for a store comes when the instruction is done, for the store is posted. The toy
+stops in the middle of the store, with the state from before. So at a store the toy's *next*
+state is what must be found on Linux; that is a difference by design and named here once
+(`_posted`).
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from zlib import crc32
+
+import linux_kvm
+import pytest
+
+from toyvisor.guest.assembler import assemble_text
+from toyvisor.guest.disassembler import instruction_lengths
+from toyvisor.kvm.api import KVM_EXIT_IO_IN, Internal, InternalError, KvmExit, KvmRegs
+from toyvisor.kvm.cpuid import KVM_CPUID_SIGNATURE, cpuid
+from toyvisor.kvm.vm import Kvm
+from toyvisor.modes import CpuMode
+from toyvisor.qemu.boot import PML4_START, boot_sregs, write_boot_tables
+from toyvisor.trace.events import Trace
+from toyvisor.trace.ledger import Ledger
+
+if why_not := linux_kvm.why_not():
+    pytest.skip(f"needs Linux's KVM: {why_not}", allow_module_level=True)
+
+# The guest's memory: RAM, a hole, RAM, two pages of devices, RAM. Real mode reaches the
+# middle of it from SEGMENT.
+CODE = 0x1000
+STACK = 0x8FF0
+RAM_OPERAND = 0x7E800
+LOW_END = 0x10000
+MIDDLE = 0x70000
+DEVICE = 0x80000
+OPERAND = 0x80800
+SECOND_PAGE = 0x81000
+DEVICE_END = 0x82000
+RAM_END = 0x83000
+NO_RAM = 0xA0000
+SEGMENT = 0x78000
+
+#: OUT changes nothing but RIP.
+OUT = re.compile(rb"\x66?[\xe6\xe7\xee\xef]")
+PATTERN = bytes(range(0x81, 0x81 + 64))
+RAX, RBX = 0x1122_3344_5566_7788, 0x99AA_BBCC_DDEE_FF00
+MODES = {16: CpuMode.REAL, 32: CpuMode.PROTECTED, 64: CpuMode.LONG}
+
+SECONDS = 0.5  # for one guest; it needs some milliseconds
+MOST_EXITS = 400
+
+CF, PF, AF, ZF, SF, DF, OF = 0x1, 0x4, 0x10, 0x40, 0x80, 0x400, 0x800
+#: RF is not compared: processors differ in when they show it between two rounds of REP.
+FLAGS = CF | PF | AF | ZF | SF | DF | OF
+#: Flags that the manual leaves undefined, by instruction (Intel SDM vol. 2): whatever the
+#: silicon makes of them, or Unicorn.
+UNDEFINED_FLAGS = {
+    r"and|or|xor|test": AF,
+    r"shl|shr|sar": AF | OF,
+    r"rol|ror|rcl|rcr": OF,
+    r"shld|shrd": AF | OF,
+    r"i?mul": SF | ZF | AF | PF,
+    r"i?div": CF | OF | SF | ZF | AF | PF,
+    r"bsf|bsr": CF | OF | SF | AF | PF,
+    r"bt[src]?": OF | SF | AF | PF,
+}
+
+# Cases ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """One piece of guest code and the registers it starts with."""
+
+    family: str
+    name: str
+    bits: int
+    source: str
+    registers: tuple[tuple[str, int], ...] = ()
+    #: How it ends.
+    end: KvmExit = KvmExit.HLT
+    #: Whether it must exit before it ends.
+    exits: bool = True
+    #: KVM_CAP_EXIT_HYPERCALL
+    exit_hypercalls: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"{self.family}: {self.name} [{self.bits}]"
+
+    @property
+    def compares_in_rounds(self) -> bool:
+        return re.search("repn?e (scas|cmps)", self.source) is not None
+
+    @property
+    def undefined_flags(self) -> int:
+        mnemonics = re.findall(r"^\s*(?:lock )?(\w+)", self.source, re.MULTILINE)
+        return sum(
+            {
+                flag
+                for pattern, flags in UNDEFINED_FLAGS.items()
+                for flag in (CF, PF, AF, ZF, SF, OF)
+                if flag & flags and any(re.fullmatch(pattern, name) for name in mnemonics)
+            }
+        )
+
+
+def case(family: str, name: str, bits: int, source: str, **options: int | KvmExit) -> Case:
+    """A case; register names among the options are its start state, addresses linear."""
+    registers = {"rax": RAX, "rbx": RBX, "rcx": 0x0102_0304_0506_0708, "rdi": OPERAND}
+    registers["rsi"] = RAM_OPERAND - 64
+    others = {}
+    for key, value in options.items():
+        (registers if key[0] == "r" else others)[key] = value
+    if bits == 16:
+        for key in ("rdi", "rsi"):
+            registers[key] -= SEGMENT
+    if bits < 64:
+        registers = {key: value & 0xFFFFFFFF for key, value in registers.items()}
+    return Case(family, name, bits, source, tuple(registers.items()), **others)
+
+
+SIZES = {1: ("byte", "al", "cl"), 2: ("word", "ax", "cx"), 4: ("dword", "eax", "ecx")}
+SIZES[8] = ("qword", "rax", "rcx")
+POINTER = {16: "di", 32: "edi", 64: "rdi"}
+STRING_SIZES = {"b": 1, "w": 2, "d": 4, "q": 8}
+
+
+def _widths(bits: int) -> list[int]:
+    return [1, 2, 4, 8] if bits == 64 else [1, 2, 4]
+
+
+FORMS = (
+    "mov REG, MEM", "mov MEM, REG", "mov MEM, 0x12", "xchg MEM, REG", "cmpxchg MEM, CREG",
+    "lock cmpxchg MEM, CREG", "xadd MEM, REG", "lock xadd MEM, REG", "not MEM", "neg MEM",
+    "lock not MEM", "lock neg MEM", "inc MEM", "dec MEM", "lock inc MEM", "lock dec MEM",
+    "test MEM, REG", "test MEM, 0x55", "shl MEM, 3", "shr MEM, 1", "sar MEM, cl",
+    "rol MEM, 1", "ror MEM, 5",
+    "rcl MEM, 1", "rcr MEM, 1", "mul MEM", "imul MEM", "add MEM, 0x7f", "or MEM, 0x12",
+    "lock and MEM, 0x12", "cmp MEM, 0x12",
+    *(f"{name} MEM, REG" for name in ("add", "sub", "and", "or", "xor", "adc", "sbb", "cmp")),
+    *(f"{name} REG, MEM" for name in ("add", "sub", "and", "or", "xor", "adc", "sbb", "cmp")),
+    *(f"lock {name} MEM, REG" for name in ("add", "sub", "and", "or", "xor", "adc", "sbb")),
+)  # fmt: skip
+WIDE_FORMS = (
+    "bt MEM, 3", "bts MEM, 3", "btr MEM, 0", "btc MEM, 7", "lock bts MEM, 3", "bt MEM, REG",
+    "shld MEM, REG, 5", "shrd MEM, REG, 5", "cmovb REG, MEM", "cmovae REG, MEM",
+    "imul REG, MEM", "imul REG, MEM, 7", "bsf REG, MEM", "bsr REG, MEM",
+    "push MEM\npop REG", "push REG\npop MEM", "movzx REG, byte ptr [PTR]",
+    "movsx REG, byte ptr [PTR]",
+)  # fmt: skip
+
+
+def _memory_forms() -> Iterator[Case]:
+    for bits in (64, 32, 16):
+        for size in _widths(bits):
+            width, reg, other = SIZES[size]
+            forms = FORMS + (WIDE_FORMS if size > 1 else ())
+            for form in forms:
+                if "push" in form and (bits, size) == (64, 4):
+                    continue  # not encodable
+                text = form.replace("MEM", f"{width} ptr [PTR]").replace("CREG", other)
+                text = text.replace("REG", reg).replace("PTR", POINTER[bits])
+                options = {"rax": 5} if form.startswith("bt MEM, REG") else {}
+                yield case("memory", f"{form} {width}".replace("\n", ";"), bits, text, **options)
+        pointer = POINTER[bits]
+        for text in (
+            f"setb byte ptr [{pointer}]", f"setae byte ptr [{pointer}]",
+            f"movzx eax, word ptr [{pointer}]", f"movsx eax, word ptr [{pointer}]",
+            f"cmpxchg8b qword ptr [{pointer}]", f"lock cmpxchg8b qword ptr [{pointer}]",
+            f"mov word ptr [{pointer}], ds",
+            f"movnti dword ptr [{pointer}], eax", f"smsw word ptr [{pointer}]",
+            f"fnstcw word ptr [{pointer}]", f"lea eax, [{pointer}]",
+        ):  # fmt: skip
+            exits = not text.startswith("lea")
+            yield case("memory", text, bits, text, exits=exits)
+    for text in (
+        "movsxd rax, dword ptr [rdi]", "movzx rax, word ptr [rdi]", "movsx rax, word ptr [rdi]",
+        "push qword ptr [rdi]\npop rax", "cmpxchg16b xmmword ptr [rdi]",
+        "mov al, byte ptr [rdi+rcx]", "movabs eax, [0x80808]", "movabs [0x80808], rax",
+    ):  # fmt: skip
+        yield case("memory", text.replace("\n", ";"), 64, text, rcx=9)
+    # Comparisons that succeed: the accumulator holds what the device has.
+    for size in _widths(64):
+        width, _, other = SIZES[size]
+        value = int.from_bytes(PATTERN[:size], "little")
+        for lock in ("", "lock "):
+            text = f"{lock}cmpxchg {width} ptr [rdi], {other}"
+            yield case("memory", f"{text}, equal", 64, text, rax=value)
+    value = int.from_bytes(PATTERN[:8], "little")
+    yield case(
+        "memory", "cmpxchg8b, equal", 64, "cmpxchg8b qword ptr [rdi]",
+        rax=value & 0xFFFFFFFF, rdx=value >> 32,
+    )  # fmt: skip
+    yield case("memory", "xlatb", 64, "xlatb", rbx=OPERAND, rax=3)
+    yield case("memory", "div", 64, "div dword ptr [rdi]", rax=100, rdx=3)
+    yield case("memory", "idiv", 64, "idiv byte ptr [rdi]", rax=100)
+
+
+def _stack_on_a_device() -> Iterator[Case]:
+    for bits in (64, 32):
+        stack = "mov esp, 0x80808\n"
+        accumulator, other = ("rax", "rbx") if bits == 64 else ("eax", "ebx")
+        for text in (
+            f"push {accumulator}", f"pop {accumulator}", "push 5", "pushf", "push ax",
+            f"push {accumulator}\npush {other}", f"pop {other}\npop {accumulator}",
+            "call 1f\n1:", "enter 0, 0",
+        ):  # fmt: skip
+            after = f"\nout 0x12, al\nmov esp, {STACK:#x}"
+            yield case("stack", text.replace("\n", ";"), bits, stack + text + after)
+    text = "mov qword ptr [rdi+8], offset 1f\nout 0x12, al\nmov esp, 0x80808\nret\nud2\n1: nop"
+    yield case("stack", "ret to where a device says", 64, text)
+
+
+def _strings() -> Iterator[Case]:
+    forms = {
+        "movs to a device": ("movs", RAM_OPERAND - 64, OPERAND),
+        "movs from a device": ("movs", OPERAND, RAM_OPERAND),
+        "movs between devices": ("movs", OPERAND, OPERAND + 0x100),
+        "stos": ("stos", 0x100 + SEGMENT, OPERAND),
+        "lods": ("lods", OPERAND, SEGMENT),
+        "scas": ("scas", SEGMENT, OPERAND),
+        "cmps with a device": ("cmps", RAM_OPERAND - 64, OPERAND),
+        "cmps of devices": ("cmps", OPERAND, OPERAND),
+    }
+    for bits in (64, 32, 16):
+        for suffix, size in STRING_SIZES.items():
+            if size > bits // 8 and (bits, size) != (16, 4):
+                continue
+            for name, (mnemonic, source, destination) in forms.items():
+                for how in ("", "rep", "rep, none", "rep backwards"):
+                    prefix = "rep " if how else ""
+                    if how and mnemonic in ("scas", "cmps"):
+                        prefix = "repe " if name.endswith("devices") else "repne "
+                    down = "std\n" if "backwards" in how else ""
+                    yield case(
+                        "strings", f"{how} {name} {suffix}".strip(), bits,
+                        f"{down}{prefix}{mnemonic}{suffix}",
+                        rcx=0 if "none" in how else 3, rsi=source, rdi=destination,
+                        exits="none" not in how,
+                    )  # fmt: skip
+    for address, count in ((SECOND_PAGE - 8, 4), (SECOND_PAGE - 6, 4), (DEVICE_END - 6, 2)):
+        for text in ("rep stosd", "rep lodsd"):
+            yield case(
+                "strings", f"{text} at {address:#x}", 64, text,
+                rcx=count, rdi=address, rsi=address,
+            )  # fmt: skip
+    yield case(
+        "strings", "long rep movsb into a device", 64, "rep movsb", rcx=100, rsi=RAM_OPERAND,
+    )  # fmt: skip
+    yield case(
+        "strings", "rep movsd from RAM into a device", 64, "rep movsd",
+        rcx=4, rsi=RAM_OPERAND, rdi=DEVICE - 8,
+    )  # fmt: skip
+    yield case(
+        "strings", "rep stosb, 32-bit addresses", 64, ".byte 0x67, 0xf3, 0xaa",
+        rcx=0xFFFF_FFFF_0000_0002, rdi=OPERAND,
+    )  # fmt: skip
+
+
+SSE_LOADS = ("movups", "movupd", "movaps", "movapd", "movdqu", "movdqa", "lddqu")
+SSE_STORES = ("movups", "movupd", "movaps", "movapd", "movdqu", "movdqa", "movntps", "movntdq")
+OTHER_SSE = (
+    "movq xmm0, qword ptr [rbx]\nmovq qword ptr [rdi], xmm0",
+    "movd xmm0, dword ptr [rbx]\nmovd dword ptr [rdi], xmm0",
+    "movss xmm0, dword ptr [rdi]\nmovss dword ptr [rbx], xmm0",
+    "movsd xmm0, qword ptr [rdi]\nmovsd qword ptr [rbx], xmm0",
+    "paddd xmm0, xmmword ptr [rdi]\nmovups [rbx], xmm0",
+    "movq mm0, qword ptr [rdi]\nmovq qword ptr [rbx], mm0",
+    "fld qword ptr [rdi]\nfstp qword ptr [rbx]",
+    "fild word ptr [rdi]\nfistp word ptr [rbx]",
+    "stmxcsr dword ptr [rdi]",
+)
+
+
+def _sse() -> Iterator[Case]:
+    ram = RAM_OPERAND - 64
+    for name in SSE_LOADS:
+        text = f"{name} xmm0, [rdi]\nmovups [rbx], xmm0"
+        yield case("sse", f"{name} load", 64, text, rbx=ram)
+    for name in SSE_STORES:
+        text = f"movups xmm0, [rbx]\n{name} [rdi], xmm0"
+        yield case("sse", f"{name} store", 64, text, rbx=ram)
+    for text in OTHER_SSE:
+        yield case("sse", text.replace("\n", ";"), 64, text, rbx=ram)
+    for at in (SECOND_PAGE - 1, SECOND_PAGE - 5, SECOND_PAGE - 8, SECOND_PAGE - 11, OPERAND + 3):
+        load = "movups xmm0, [rdi]\nmovups [rbx], xmm0"
+        store = "movups xmm0, [rbx]\nmovups [rdi], xmm0"
+        yield case("sse", f"movups load at {at:#x}", 64, load, rbx=ram, rdi=at)
+        yield case("sse", f"movups store at {at:#x}", 64, store, rbx=ram, rdi=at)
+    for name in ("movaps", "movdqa"):
+        yield case(
+            "sse", f"{name} unaligned", 64, f"{name} xmm0, [rdi]", rdi=OPERAND + 4,
+            end=KvmExit.SHUTDOWN, exits=False,
+        )  # fmt: skip
+
+
+def _places() -> Iterator[Case]:
+    """Unaligned, across two device pages, from RAM into a device, from a device into RAM."""
+    forms = ("mov REG, MEM", "mov MEM, REG", "add MEM, REG", "xchg MEM, REG", "lock xadd MEM, REG")
+    edges = {
+        "within a device": OPERAND + 8,
+        "across two device pages": SECOND_PAGE,
+        "from RAM into a device": DEVICE,
+        "from a device into RAM": DEVICE_END,
+    }
+    for bits in (64, 32, 16):
+        for size in _widths(bits):
+            width, reg, _ = SIZES[size]
+            for place, edge in edges.items():
+                for first in range(1, size):
+                    for form in forms:
+                        if bits != 64 and (form not in forms[:3] or first not in (1, size - 1)):
+                            continue
+                        text = form.replace("MEM", f"{width} ptr [{POINTER[bits]}]")
+                        name = f"{form} {width} {place}, {first} before"
+                        yield case(place, name, bits, text.replace("REG", reg), rdi=edge - first)
+    ram = RAM_OPERAND - 64
+    for edge in (DEVICE, DEVICE_END):
+        for first in (1, 7, 8, 9, 15):
+            load = "movups xmm0, [rdi]\nmovups [rbx], xmm0"
+            store = "movups xmm0, [rbx]\nmovups [rdi], xmm0"
+            place = next(name for name, at in edges.items() if at == edge)
+            yield case(place, f"movups load, {first} before", 64, load, rbx=ram, rdi=edge - first)
+            yield case(place, f"movups store, {first} before", 64, store, rbx=ram, rdi=edge - first)
+
+
+def _ports() -> Iterator[Case]:
+    for bits in (64, 32, 16):
+        for register in ("al", "ax", "eax"):
+            for port in ("0x60", "dx"):
+                yield case(
+                    "ports", f"out {port}, {register}", bits, f"out {port}, {register}", rdx=0x3F8
+                )
+                yield case(
+                    "ports", f"in {register}, {port}", bits, f"in {register}, {port}", rdx=0x3F8
+                )
+        for suffix in "bwd":
+            for direction in ("", "std\n"):
+                for prefix in ("", "rep "):
+                    how = ("downwards " if direction else "") + prefix
+                    for name in ("ins", "outs"):
+                        yield case(
+                            "ports", f"{how}{name}{suffix}", bits,
+                            f"{direction}{prefix}{name}{suffix}",
+                            rcx=3, rdx=0x60, rdi=RAM_OPERAND, rsi=RAM_OPERAND,
+                        )  # fmt: skip
+                    yield case(
+                        "ports", f"{how}outs{suffix} from a device", bits,
+                        f"{direction}{prefix}outs{suffix}", rcx=3, rdx=0x60, rsi=OPERAND,
+                    )  # fmt: skip
+                    yield case(
+                        "ports", f"{how}ins{suffix} to a device", bits,
+                        f"{direction}{prefix}ins{suffix}", rcx=3, rdx=0x60,
+                    )  # fmt: skip
+    text = f"mov edi, {RAM_OPERAND:#x}\ninsb\nmov edi, {OPERAND:#x}\ninsb"
+    yield case("ports", "insb to RAM, then one to a device", 64, text, rdx=0x60)
+    yield case("ports", "rep insb, none", 64, "rep insb", rcx=0, rdx=0x60, exits=False)
+    yield case("ports", "rep outsb, none", 64, "rep outsb", rcx=0, rdx=0x60, exits=False)
+
+
+def _read_ahead() -> Iterator[Case]:
+    page = MIDDLE + 0x2000
+    for suffix, size in (("b", 1), ("w", 2), ("d", 4)):
+        for name, at, count in (
+            ("a few", page + 0x100, 20),
+            ("a kibibyte and more", page, 1100 // size),
+            ("to the page's end", page - 8, 5),
+            ("over the page's end", page - 8, 12),
+            ("an element across the page's end", page - 9, 5),
+            ("to the page's last byte", page - 1, 3),
+            ("near the page's start", page + 6, 5),
+            ("not aligned", page + 3, 5),
+        ):
+            for down in ("", "std\n"):
+                where = "downwards, " if down else ""
+                yield case(
+                    "read ahead", f"{where}{name}, rep ins{suffix}", 64,
+                    f"{down}rep ins{suffix}", rcx=count, rdx=0x60, rdi=at,
+                )  # fmt: skip
+    for bits in (32, 16):
+        yield case("read ahead", "rep insw", bits, "rep insw", rcx=5, rdx=0x60, rdi=RAM_OPERAND)
+    yield case(
+        "read ahead", "rep insb, 32-bit addresses", 64, ".byte 0x67, 0xf3, 0x6c",
+        rcx=0xFFFF_FFFF_0000_0005, rdx=0x60, rdi=RAM_OPERAND,
+    )  # fmt: skip
+    yield case(
+        "read ahead", "rep insb, 32-bit addresses", 16, ".byte 0x67, 0xf3, 0x6c",
+        rcx=5, rdx=0x60, rdi=RAM_OPERAND,
+    )  # fmt: skip
+    yield case(
+        "read ahead", "rep insb, high half of ecx set", 16, "rep insb",
+        rcx=0x1234_0005, rdx=0x60, rdi=RAM_OPERAND,
+    )  # fmt: skip
+    yield case("read ahead", "repne insb", 64, ".byte 0xf2, 0x6c", rcx=5, rdx=0x60, rdi=RAM_OPERAND)
+    yield case(
+        "read ahead", "rep insb from RAM into a device", 64, "rep insb",
+        rcx=5, rdx=0x60, rdi=DEVICE - 2,
+    )  # fmt: skip
+
+
+SETTERS = (
+    "cmp eax, ebx", "sub eax, ebx", "add al, bl", "sbb eax, ebx", "adc ax, bx", "neg eax",
+    "inc eax", "dec eax", "stc", "clc", "cmc", "std", "shl eax, 1", "cmp rax, rbx", "bt eax, 5",
+)  # fmt: skip
+TRAPS = (
+    "mov [rdi], ebx", "mov ebp, [rdi]", "adc dword ptr [rdi], ecx", "push qword ptr [rdi]",
+    "out 0xe9, al", "in al, 0x60",
+)  # fmt: skip
+
+
+def _flags() -> Iterator[Case]:
+    for setter in SETTERS:
+        for trap in TRAPS:
+            for a, b in ((5, 6), (0x80000000, 1), (0x7F, 0x80)):
+                end = "\nlea rsp, [rsp+8]" if "push" in trap else ""
+                yield case(
+                    "flags", f"{setter}; {trap} ({a:#x}, {b:#x})", 64,
+                    f"{setter}\n{trap}{end}", rax=a, rbx=b,
+                )  # fmt: skip
+
+
+def _ends() -> Iterator[Case]:
+    shutdown = {"end": KvmExit.SHUTDOWN, "exits": False}
+    internal = {"end": KvmExit.INTERNAL_ERROR, "exits": False}
+    for bits in (64, 32, 16):
+        yield case("ends", "hlt", bits, "nop", exits=False)
+    for bits in (64, 32):
+        for text in (
+            "ud2",
+            "int3",
+            "int 0x80",
+            "xor ecx, ecx\ndiv ecx",
+            "mov ax, 0x1234\nmov ds, ax",
+        ):
+            yield case("ends", text.replace("\n", ";"), bits, text, **shutdown)
+    yield case("ends", "page fault", 64, "mov eax, [rdi]", rdi=0x1_2345_6789_0, **shutdown)
+    yield case("ends", "not canonical", 64, "mov eax, [rdi]", rdi=1 << 60, **shutdown)
+    yield case("ends", "ud2 after a store", 64, "mov [rdi], eax\nud2", end=KvmExit.SHUTDOWN)
+    for bits, register in ((64, "rdi"), (32, "edi")):
+        for name, at in (("no RAM", NO_RAM), ("a device", OPERAND), ("far away", 0xD0000000)):
+            yield case("ends", f"jump to {name}", bits, f"jmp {register}", rdi=at, **internal)
+        text = f"mov dword ptr [{register}], 0x90909090\njmp {register}"
+        yield case("ends", "run off the end of RAM", bits, text, rdi=DEVICE - 4, **internal)
+        text = f"mov word ptr [{register}], 0x00c7\njmp {register}"
+        yield case("ends", "an instruction cut off by it", bits, text, rdi=DEVICE - 2, **internal)
+    yield case("ends", "a call to no RAM", 64, "call rdi", rdi=NO_RAM, **internal)
+    yield case(
+        "ends", "a jump where a device says", 64,
+        f"mov qword ptr [rdi], {NO_RAM:#x}\njmp qword ptr [rdi]", end=KvmExit.INTERNAL_ERROR,
+    )  # fmt: skip
+
+
+def _hypercalls() -> Iterator[Case]:
+    for bits in (64, 32, 16):
+        for text, number in (("vmcall", 1), ("vmmcall", 0x1234)):
+            name = f"{text} {number:#x}"
+            yield case("hypercalls", name, bits, text, rax=number, exits=False)
+    yield case(
+        "hypercalls", "MAP_GPA_RANGE to userspace", 64, "vmcall",
+        rax=12, rbx=0x10000, rcx=2, rdx=1, exit_hypercalls=1 << 12,
+    )  # fmt: skip
+
+
+FAMILIES = (
+    _memory_forms, _stack_on_a_device, _strings, _sse, _places, _ports, _read_ahead, _flags,
+    _ends, _hypercalls,
+)  # fmt: skip
+CASES = list({each.id: each for family in FAMILIES for each in family()}.values())
+BEFORE = "mov ebp, 5\ncmp ebp, 6\n"
+#: An exit directly behind the instruction shows the state it has left.
+AFTER = "\nout 0x11, al\nmov ebp, 0x7e57\nhlt\n"
+REAL_MODE_SEGMENTS = f"mov bp, {SEGMENT >> 4:#x}\nmov ds, bp\nmov es, bp\n"
+
+# Differences ----------------------------------------------------------------------------
+
+#: Where the toy is not as Linux is: cases (a pattern for their ids) and why. A case that is
+#: named here must differ; once it does not, it has to be struck out.
+KNOWN_DIFFERENCES = {
+    r"memory: lock neg .*": (
+        "Unicorn makes LOCK NEG of a load and a compare-and-exchange, so the device is read twice"
+    ),
+    r"memory: rc[lr] .*": (
+        "Unicorn computes the flags for RCL and RCR before it loads: at the exit they are wrong"
+    ),
+    r"memory: (lock )?cmpxchg8b.*": (
+        "Unicorn's CMPXCHG8B takes the flags it keeps from a stale copy, on RAM as well"
+    ),
+    r"memory: fnstcw .*": (
+        "the toy starts with x87 control word 0, Linux with 0x37f (fpstate reset, FNINIT)"
+    ),
+    r"sse: movups (load|store) at 0x80ff[bf] .*": (
+        "Unicorn makes two accesses of 8 bytes of one of 16; KVM cuts at the page's end first"
+    ),
+    r"sse: mov(aps|dqa) unaligned .*": "Unicorn does not check the alignment of SSE operands",
+    r"from RAM into a device: (?!movups (load|store), 8 before).*": (
+        "an access that begins in RAM and ends in a device is refused; KVM makes the exit for "
+        "the device's part"
+    ),
+    r"ports: (downwards )?rep ins. to a device .*": (
+        "KVM stores all it has read ahead as one write; downwards it drops what is left of "
+        "it at each exit for a store and reads the port again"
+    ),
+    r"read ahead: (to|over|an element across) the page's end, rep ins[wd] .*"
+    r"|read ahead: downwards, (near the page's start|not aligned), rep ins[wd] .*": (
+        "KVM takes the bytes to the page's end for a number of elements (pio_in_emulated)"
+    ),
+    r"read ahead: rep insb from RAM into a device .*|ports: insb to RAM, then .*": (
+        "Unicorn's probe of INS's destination shows as a store, after an INS to RAM"
+    ),
+    r"ends: an instruction cut off by it .*": (
+        "kvm_run.emulation_failure has flags, size and bytes; the toy puts a byte in each word"
+    ),
+}
+
+
+def known_difference(of: Case) -> str | None:
+    """Why the case is known to differ; None if it should not."""
+    reasons = (why for what, why in KNOWN_DIFFERENCES.items() if re.fullmatch(what, of.id))
+    return next(reasons, None)
+
+
+# Running --------------------------------------------------------------------------------
+
+
+@dataclass
+class Stop:
+    """One return of KVM_RUN."""
+
+    what: tuple[object, ...]
+    registers: dict[str, int]
+
+    @property
+    def is_store(self) -> bool:
+        return "write" in self.what
+
+    @property
+    def rip(self) -> int:
+        return self.registers["rip"]
+
+    def state(self, flags: int) -> dict[str, int]:
+        found = {name: value for name, value in self.registers.items() if name != "rip"}
+        found["rflags"] &= flags
+        return found
+
+
+@dataclass
+class Run:
+    """All there is to compare of one guest's life."""
+
+    stops: list[Stop] = field(default_factory=list)
+    #: Checksums of what the guest has left.
+    memory: dict[str, int] = field(default_factory=dict)
+    time_is_up: bool = False
+
+
+class Board:
+    """The memory and the devices around a vCPU, whoever's it is."""
+
+    def __init__(self, of: Case) -> None:
+        ends = {0: LOW_END, MIDDLE: DEVICE, DEVICE_END: RAM_END}
+        self.memory = {start: mmap.mmap(-1, end - start) for start, end in ends.items()}
+        low, middle, high = self.memory.values()
+        mode = MODES[of.bits]
+        write_boot_tables(memoryview(low), mode)
+        code = assemble(of)
+        low[CODE : CODE + len(code)] = code
+        middle[RAM_OPERAND - 64 - MIDDLE : RAM_OPERAND + 64 - MIDDLE] = PATTERN * 2
+        middle[-64:] = PATTERN
+        high[:64] = PATTERN
+        self.devices = bytearray(PATTERN * ((DEVICE_END - DEVICE) // 64))
+        self.input = 0
+        self.run = Run()
+        start = {"rip": CODE, "rflags": 2, "rsp": STACK} | dict(of.registers)
+        self.regs = KvmRegs(**start)
+        self.sregs = boot_sregs(mode)
+
+    def play(self, vcpu: object) -> Run:
+        """KVM_RUN and answer, to the end."""
+        for _ in range(MOST_EXITS):
+            vcpu.run()
+            kvm_run = vcpu.kvm_run
+            regs = vcpu.get_regs()
+            values = {name: getattr(regs, name) for name, _ in KvmRegs._fields_}
+            what = self.serve(kvm_run)
+            self.run.stops.append(Stop(what, values))
+            if what[0] not in ("mmio", "io", "hypercall"):
+                break
+        for start, ram in self.memory.items():
+            end = start + len(ram)
+            kept = ram[CODE:PML4_START] if start == 0 else ram  # not the tables: accessed bits
+            self.run.memory[f"RAM {start:#x}-{end - 1:#x}"] = crc32(kept)
+        self.run.memory["device memory"] = crc32(self.devices)
+        return self.run
+
+    def serve(self, kvm_run: object) -> tuple[object, ...]:
+        """Be the devices; say what KVM wanted."""
+        reason = KvmExit(kvm_run.exit_reason)
+        if reason == KvmExit.MMIO:
+            return self._mmio(kvm_run.mmio)
+        if reason == KvmExit.IO:
+            return self._io(kvm_run)
+        if reason == KvmExit.INTERNAL_ERROR:
+            internal = kvm_run.internal
+            return ("internal_error", InternalError(internal.suberror).name, self._code(internal))
+        if reason == KvmExit.HYPERCALL:
+            hypercall = kvm_run.hypercall
+            hypercall.ret = 99
+            return ("hypercall", hypercall.nr, *hypercall.args[:3])
+        return (reason.name.lower(),)
+
+    @staticmethod
+    def _code(internal: Internal) -> str:
+        """emulation_failure: flags, then (if flag 0 says so) the bytes KVM has fetched."""
+        flags, *rest = internal.data[:3]
+        if not internal.ndata or not flags & 1:
+            return ""
+        size, *code = b"".join(word.to_bytes(8, "little") for word in rest)
+        return bytes(code[:size]).hex()
+
+    def _mmio(self, mmio: object) -> tuple[object, ...]:
+        address, size = mmio.phys_addr, mmio.len
+        offset = address - DEVICE
+        inside = 0 <= offset <= len(self.devices) - size
+        if mmio.is_write:
+            data = bytes(mmio.data)[:size]
+            if inside:
+                self.devices[offset : offset + size] = data
+            return ("mmio", "write", address, size, data.hex())
+        data = self.devices[offset : offset + size] if inside else b"\xff" * size
+        mmio.data[:size] = list(data)
+        return ("mmio", "read", address, size)
+
+    def _io(self, kvm_run: object) -> tuple[object, ...]:
+        io = kvm_run.io
+        size = io.size * io.count
+        if io.direction != KVM_EXIT_IO_IN:
+            data = kvm_run.mapping[io.data_offset : io.data_offset + size]
+            return ("io", "write", io.port, io.size, io.count, data.hex())
+        data = bytes((self.input + i) * 7 + 1 & 0xFF for i in range(size))
+        self.input += size
+        kvm_run.mapping[io.data_offset : io.data_offset + size] = data
+        return ("io", "read", io.port, io.size, io.count)
+
+
+@cache
+def assemble(of: Case) -> bytes:
+    segments = REAL_MODE_SEGMENTS if of.bits == 16 else ""
+    text = segments + BEFORE + of.source + AFTER
+    return bytes(assemble_text(text, mode=MODES[of.bits], origin=CODE).image)
+
+
+@cache
+def on_linux(of: Case) -> Run:
+    """The case on Linux's KVM."""
+    board = Board(of)
+    vm = linux_kvm.LinuxVm(board.memory, exit_hypercalls=of.exit_hypercalls)
+    try:
+        vm.set_sregs(board.sregs)
+        vm.set_regs(board.regs)
+        with linux_kvm.TimeLimit(vm, SECONDS):
+            return board.play(vm)
+    except linux_kvm.TimeIsUpError:
+        board.run.time_is_up = True
+        return board.run
+    finally:
+        vm.close()
+
+
+def on_the_toy(of: Case) -> Run:
+    """The case on the toy KVM."""
+    board = Board(of)
+    vm = Kvm(Ledger(Trace())).create_vm()
+    vm.exit_hypercalls = of.exit_hypercalls
+    for slot, (start, ram) in enumerate(board.memory.items()):
+        vm.set_user_memory_region(slot, start, memoryview(ram))
+    vcpu = vm.create_vcpu()
+    try:
+        vcpu.set_sregs(board.sregs)
+        vcpu.set_regs(board.regs)
+        vcpu.deadline = 100_000
+        return board.play(vcpu)
+    finally:
+        vm.close()
+
+
+def unsupported(of: Case) -> str | None:
+    """Why this machine's KVM can't run the case; None if it can."""
+    run = on_linux(of)
+    if run.time_is_up:
+        return "KVM_RUN does not come back"
+    last = run.stops[-1]
+    if last.what[0] == "internal_error" and of.end != KvmExit.INTERNAL_ERROR:
+        return f"KVM_EXIT_INTERNAL_ERROR ({last.what[1]}) at RIP {last.rip:#x}"
+    return None
+
+
+# Comparing ------------------------------------------------------------------------------
+
+
+def differences(of: Case, toy: Run, linux: Run) -> list[str]:
+    """What differs, in words."""
+    found = []
+    toy_exits, linux_exits = ([stop.what for stop in run.stops] for run in (toy, linux))
+    if toy_exits != linux_exits:
+        return [f"exits: toy {toy_exits}, Linux {linux_exits}"]
+    flags = FLAGS & ~of.undefined_flags
+    for i, (ours, theirs) in enumerate(zip(toy.stops, linux.stops, strict=True)):
+        if ours.is_store:
+            found += _posted(of, toy.stops, i, theirs, flags)
+            continue
+        if ours.rip != theirs.rip:
+            found.append(f"exit {i} {ours.what}: RIP toy {ours.rip:#x}, Linux {theirs.rip:#x}")
+        shown = flags
+        if i and of.compares_in_rounds and ours.rip == toy.stops[i - 1].rip:
+            shown &= DF  # Linux writes them back when the loop is done
+        found += _state(f"exit {i} {ours.what}", ours.state(shown), theirs.state(shown))
+    found += [f"{name} differs" for name in toy.memory if toy.memory[name] != linux.memory[name]]
+    return found
+
+
+def _posted(of: Case, toy: list[Stop], i: int, theirs: Stop, flags: int) -> list[str]:
+    """At a store Linux shows what the toy will show when the instruction is done.
+
+    That is at its next exit, or, if the store is made in parts, at the first exit of
+    another instruction. RIP is then behind the instruction; REP stays on its own while rounds
+    are left, and at a plain OUT the fast path of VMX and SVM stays too (kvm_fast_pio_out).
+    """
+    ours = toy[i]
+    code = assemble(of)[ours.rip - CODE :][:15]
+    length = (*instruction_lengths(code, ours.rip, MODES[of.bits]), 0)[0]
+    found = []
+    if theirs.rip not in {ours.rip, ours.rip + length}:
+        found.append(f"exit {i} {theirs.what}: RIP toy {ours.rip:#x}, Linux {theirs.rip:#x}")
+    after = [ours]
+    if not OUT.match(code):
+        at = next((j for j in range(i + 1, len(toy)) if toy[j].rip != ours.rip), i + 1)
+        after = toy[i + 1 : at + 1]
+    state = theirs.state(flags)
+    if state not in [stop.state(flags) for stop in after]:
+        found += _state(f"exit {i} {theirs.what}, posted", after[-1].state(flags), state)
+    return found
+
+
+def _state(where: str, ours: dict[str, int], theirs: dict[str, int]) -> list[str]:
+    return [
+        f"{where}: {name} toy {ours[name]:#x}, Linux {theirs[name]:#x}"
+        for name in ours
+        if ours[name] != theirs[name]
+    ]
+
+
+# Tests ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of", CASES, ids=[each.id for each in CASES])
+def test_the_toy_does_what_linux_does(of: Case) -> None:
+    if why := unsupported(of):
+        pytest.skip(f"this machine's KVM can't: {why}")
+    linux = on_linux(of)
+    assert linux.stops[-1].what[0] == of.end.name.lower()
+    if of.exits:
+        assert len(linux.stops) > 2 - (of.end != KvmExit.HLT), "nothing was compared"
+    found = differences(of, on_the_toy(of), linux)
+    if why := known_difference(of):
+        assert found, f"no longer different, to be struck out of KNOWN_DIFFERENCES: {why}"
+        pytest.xfail(why)
+    assert not found, "\n".join(found)
+
+
+def test_most_cases_were_really_compared() -> None:
+    """What this machine's KVM can't do, and what is known to differ, is counted and small."""
+    cases, missing, known = Counter(), Counter(), Counter()
+    for of in CASES:
+        cases[of.family] += 1
+        if unsupported(of):
+            missing[of.family] += 1
+        elif known_difference(of):
+            known[of.family] += 1
+    assert sum(cases.values()) > 1800
+    assert sum(missing.values()) < 0.04 * sum(cases.values()), missing
+    assert sum(known.values()) < 0.1 * sum(cases.values()), known
+    for family in cases:
+        if family not in ("hypercalls", "from RAM into a device"):
+            assert missing[family] + known[family] < cases[family] / 2, family
+
+
+def test_every_known_difference_names_a_case() -> None:
+    for what in KNOWN_DIFFERENCES:
+        assert any(re.fullmatch(what, of.id) for of in CASES), what
+
+
+def test_the_signature_that_userspace_sets_is_what_cpuid_answers() -> None:
+    """KVM_SET_CPUID2 decides; the toy's table is what a client would set."""
+    of = case("cpuid", "signature", 64, "mov eax, 0x40000000\ncpuid", exits=False)
+    board = Board(of)
+    vm = linux_kvm.LinuxVm(board.memory)
+    wanted = cpuid(KVM_CPUID_SIGNATURE)
+    entry = next(each for each in vm.cpuid.entries if each.function == KVM_CPUID_SIGNATURE)
+    entry.eax, entry.ebx, entry.ecx, entry.edx = wanted
+    vm.set_cpuid()
+    vm.set_sregs(board.sregs)
+    vm.set_regs(board.regs)
+    with linux_kvm.TimeLimit(vm, SECONDS):
+        linux = board.play(vm)
+    vm.close()
+    names = ("rax", "rbx", "rcx", "rdx")
+    found = tuple(linux.stops[-1].registers[name] for name in names)
+    if found != wanted:
+        pytest.skip(f"this machine's KVM does not honour KVM_SET_CPUID2: {found}")
+    assert differences(of, on_the_toy(of), linux) == []
+
+
+def test_a_time_limit_ends_a_guest_that_never_exits() -> None:
+    of = case("time", "endless loop", 64, "1: jmp 1b", exits=False)
+    assert unsupported(of) == "KVM_RUN does not come back"
+
+
+def test_a_difference_would_be_seen() -> None:
+    """The comparison itself: other code on one side, and each kind of difference shows."""
+    same = case("memory", "store", 64, "mov [rdi], eax\nmov ecx, [rdi]")
+    linux = on_linux(same)
+    assert differences(same, on_the_toy(same), linux) == []
+    for text in (
+        "mov [rdi], ax\nmov ecx, [rdi]",
+        "mov [rdi+4], eax\nmov ecx, [rdi]",
+        "mov ecx, [rdi]\nmov [rdi], eax",
+        "mov [rdi], ebx\nmov ecx, [rdi]",
+        "nop\nmov [rdi], eax\nmov ecx, [rdi]",
+        "mov [rdi], eax\nmov edx, [rdi]",
+        "mov [rdi], eax\nclc\nmov ecx, [rdi]",
+        "mov [rsi], eax\nmov [rdi], eax\nmov ecx, [rdi]",
+    ):
+        other = case("memory", "another", 64, text)
+        assert differences(same, on_the_toy(other), linux), text
