@@ -1,0 +1,309 @@
+"""The parts of the documentation that are made from the code.
+
+A page has them between two comments:
+
+    <!-- generated: NAME -->
+    ...
+    <!-- end -->
+
+`python tests/docs/regenerate.py` renews them; a test fails when they are out of date.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+
+from pages import ROOT
+
+from toyvisor.guest import diagnostics, layout, preprocessor, source
+from toyvisor.guest.library import guest_programs_dir
+from toyvisor.guest.program import (
+    DEFAULT_MEMORY,
+    DEFAULT_ORIGIN,
+    EXPECTATIONS,
+    MAX_MEMORY,
+    MIN_MEMORY,
+    read_machine,
+)
+from toyvisor.guest.source import read_source
+from toyvisor.modes import CpuMode
+from toyvisor.qemu import boot
+from toyvisor.qemu.catalog import DEVICE_TYPES, FIRST_IRQ, MMIO_BASE, MMIO_WINDOW
+from toyvisor.qemu.devices import mmio_nic, serial_registers
+from toyvisor.qemu.devices.registers import Register
+from toyvisor.qemu.virtio import net
+from toyvisor.qemu.virtio import registers as virtio_mmio
+from toyvisor.trace import events, exit_records
+from toyvisor.trace.events import EventKind, Layer
+from toyvisor.virtio.constants import Feature
+from toyvisor.virtio.errors import Rule
+
+WIDTH = 96
+_SECTION = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def renew(text: str) -> str:
+    """A page with its generated parts as they should be."""
+    return _SECTION.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[4]}", text)
+
+
+def used(text: str) -> set[str]:
+    """The names of the generated parts in a page."""
+    return {match[2] for match in _SECTION.finditer(text)}
+
+
+def fenced(lines: Iterable[str]) -> str:
+    return "\n".join(["```text", *(line.rstrip() for line in lines), "```"])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned columns; the last one wraps below itself."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    left = sum(widths) + 2 * len(widths)
+    lines = []
+    for row in rows:
+        head = "".join(f"{cell:<{w}}  " for cell, w in zip(row, widths, strict=False))
+        parts = textwrap.wrap(row[-1], WIDTH - left) or [""]
+        lines += [(head if n == 0 else " " * left) + part for n, part in enumerate(parts)]
+    return lines
+
+
+def bullet(head: str, text: str) -> str:
+    return textwrap.fill(
+        f"- {head}: {text}", WIDTH, subsequent_indent="  ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+# Registers ------------------------------------------------------------------------------
+
+
+def registers(table: Iterable[Register], digits: int) -> str:
+    rows = [("offset", "name", "access", "reset", "meaning")]
+    for register in table:
+        access = register.access if register.width <= 8 else f"{register.access}, {register.width}"
+        reset = f"{register.reset:#x}" if register.reset else ""
+        rows.append(
+            (f"0x{register.offset:0{digits}x}", register.name, access, reset, register.meaning)
+        )
+        for bits in register.bits:
+            high = bits.low + bits.width - 1
+            place = f"{bits.low}" if bits.width == 1 else f"{bits.low}-{high}"
+            rows.append(("", f"  {place:<4} {bits.name}", "", "", bits.meaning))
+    return fenced(columns(rows))
+
+
+def devices() -> str:
+    rows = [("name", "registers", "irq", "options", "what it is")]
+    for name, kind in DEVICE_TYPES.items():
+        if kind.port is None:
+            place, irq = "a window", f"from {FIRST_IRQ}"
+        else:
+            last = kind.port + kind.ports - 1
+            place = f"port {kind.port:#x}" + (f"-{last:#x}" if kind.ports > 1 else "")
+            irq = "" if kind.irq is None else str(kind.irq)
+        rows.append((name, place, irq, ", ".join(kind.options), kind.summary))
+    return fenced(columns(rows))
+
+
+def features() -> str:
+    names = {int(feature): f"VIRTIO_F_{feature.name}" for feature in Feature}
+    names |= {net.MAC: "VIRTIO_NET_F_MAC", net.STATUS: "VIRTIO_NET_F_STATUS"}
+    rows = [("bit", "feature", "what for")]
+    for bit in range(net.FEATURES.bit_length()):
+        if net.FEATURES >> bit & 1:
+            name = names[1 << bit].replace("F_INDIRECT", "RING_F_INDIRECT")
+            name = name.replace("VIRTIO_F_EVENT", "VIRTIO_RING_F_EVENT")
+            name = name.replace("VIRTIO_RING_RING", "VIRTIO_RING")
+            rows.append((str(bit), name, FEATURE_MEANINGS[bit]))
+    return fenced(columns(rows))
+
+
+FEATURE_MEANINGS = {
+    5: "the card has a MAC address, in its configuration",
+    16: "the link's state is in its configuration",
+    28: "a descriptor may name a table of descriptors",
+    29: "each side says at which index it wants to hear of the other next",
+    32: "the modern interface; a driver must accept it",
+}
+
+
+def rules(prefix: str) -> Callable[[], str]:
+    def table() -> str:
+        chosen = [r for name, r in Rule.catalogue.items() if name.startswith(prefix)]
+        return "\n".join(
+            bullet(f"`{rule.name}` ({rule.section.split(', ')[1]})", rule.hint) for rule in chosen
+        )
+
+    return table
+
+
+# Guest programs -------------------------------------------------------------------------
+
+
+def machine_keys() -> str:
+    origins = ", ".join(f"{origin:#x} ({mode})" for mode, origin in DEFAULT_ORIGIN.items())
+    rows = [
+        ("key", "type", "default", "what it says"),
+        ("mode", "text", "must be there", f"one of {', '.join(CpuMode)}"),
+        ("title", "text", '""', "a line for people; `toyvisor programs` shows it"),
+        (
+            "memory",
+            "size",
+            f'"{DEFAULT_MEMORY >> 20}M"',
+            f'RAM, a text like "64K", "2M", "1G" or a number of bytes; whole pages, from '
+            f"{MIN_MEMORY >> 10}K to {MAX_MEMORY >> 30}G",
+        ),
+        ("devices", "list", "[]", "names, or tables with a `type` and the device's options"),
+        ("registers", "table", "{}", "first values of general registers and rflags"),
+        ("origin", "number", "by mode", f"load address: {origins}"),
+        ("expect", "text", f'"{EXPECTATIONS[0]}"', f"how it is meant to end: one of "
+         f"{', '.join(EXPECTATIONS)}"),
+    ]  # fmt: skip
+    return fenced(columns(rows))
+
+
+def boot_state() -> str:
+    modes = list(CpuMode)
+    state = {mode: boot.boot_sregs(mode) for mode in modes}
+    rows = [("", *map(str, modes))]
+    rows.append(("code", *(f"{mode.bits}-bit" for mode in modes)))
+    rows.append(("rip", *(f"{DEFAULT_ORIGIN[mode]:#x}, or _start" for mode in modes)))
+    rows.append(("rsp", *(f"{boot.BOOT_STACK_POINTER:#x}" for _ in modes)))
+    rows.append(("rflags", *("0x2: interrupts off" for _ in modes)))
+    for name in ("cr0", "cr3", "cr4", "efer"):
+        rows.append((name, *(f"{getattr(state[mode], name):#x}" for mode in modes)))
+    for name in ("cs", "ds"):
+        label = "ds es fs gs ss" if name == "ds" else name
+        rows.append((label, *(f"{getattr(state[mode], name).selector:#x}" for mode in modes)))
+    rows.append(("gdt", *(_table(state[mode].gdt) for mode in modes)))
+    rows.append(("idt", *(_table(state[mode].idt) for mode in modes)))
+    rows.append(("others", *("0" for _ in modes)))
+    return fenced(columns(rows))
+
+
+def _table(table: object) -> str:
+    base, limit = (getattr(table, name) for name in ("base", "limit"))
+    return f"at {base:#x}, limit {limit:#x}" if limit else "none"
+
+
+def windows() -> str:
+    rows = [("window", "guest-physical", "irq")]
+    for slot in range(3):
+        first = MMIO_BASE + slot * MMIO_WINDOW
+        rows.append((str(slot), f"{first:#x}-{first + MMIO_WINDOW - 1:#x}", str(FIRST_IRQ + slot)))
+    return fenced(columns(rows))
+
+
+def includes() -> str:
+    rows = [("file", "what it has")]
+    for path in sorted(guest_programs_dir().glob("*.inc")):
+        first = path.read_text().splitlines()[0]
+        rows.append((path.name, first.split(": ", 1)[1].rstrip(".")))
+    return fenced(columns(rows))
+
+
+def broken() -> str:
+    rows = [("program", "its mistake")]
+    for path in sorted((guest_programs_dir() / "broken").glob("*.s")):
+        rows.append((path.name, read_machine(read_source(path)).title))
+    return fenced(columns(rows))
+
+
+def assembler_limits() -> str:
+    rows = [
+        ("at most", "of"),
+        (f"{source.MAX_SOURCE_BYTES >> 20} MiB", "source in one file"),
+        (f"{source.MAX_LINE_CHARACTERS}", "characters in a line"),
+        (f"{preprocessor.MAX_LINES}", "lines, after macros, repetitions and includes"),
+        (f"{preprocessor.MAX_DEPTH}", "macros or includes inside each other"),
+        (f"{layout.MAX_IMAGE >> 20} MiB", "program"),
+        (f"{diagnostics.MAX_ERRORS}", "errors told at once"),
+    ]
+    return fenced(columns(rows))
+
+
+# The event stream -----------------------------------------------------------------------
+
+EVENT_MEANINGS = {
+    "vm_exit": "the guest left: VMX exit reason, where it stood, and what it touched",
+    "vm_entry": "the guest goes on",
+    "kvm_mmio": "KVM decoded a load or store: read, write or unsatisfied-read (QEMU has to answer)",
+    "kvm_pio": "KVM decoded IN or OUT: rw is read or write",
+    "kvm_cpuid": "KVM answered CPUID",
+    "kvm_hypercall": "KVM answered VMCALL; ret is the signed result",
+    "kvm_userspace_exit": "ioctl(KVM_RUN) returns to QEMU with this KVM_EXIT_* number",
+    "ioctl": "QEMU calls into KVM",
+    "memory_region_ops_read": "QEMU had a device answer a load",
+    "memory_region_ops_write": "QEMU handed a store to a device",
+    "device": "a device did something worth telling, in words",
+    "guest_error": "the guest broke a rule",
+    "virtio_set_status": "the driver wrote Status, or reset the device; this is its value now",
+    "virtio_queue_notify": "the kick",
+    "virtqueue_pop": "the device took a chain: its head, and how many buffers of each kind",
+    "virtqueue_fill": "the device wrote an element of the used ring",
+    "virtqueue_flush": "the device moved used.idx: the driver may have so many buffers back",
+    "virtio_notify": "the device would tell the driver, unless that is suppressed",
+    "irq_line": "a device's interrupt line changed",
+    "syscall": "QEMU made a system call on a file of the host",
+    "copy": "bytes moved; the hop decides the layer",
+}
+
+
+def kinds(module: object) -> list[EventKind]:
+    return [value for value in vars(module).values() if isinstance(value, EventKind)]
+
+
+def event_kinds() -> str:
+    rows = [("event", "layer", "fields", "what happened")]
+    for kind in kinds(events):
+        layer = "by hop" if kind.name == "copy" else Layer(kind.layer).name
+        fields = " ".join(kind.fields) or "-"
+        lines = textwrap.wrap(fields, 26)
+        rows.append((kind.name, layer, lines[0], EVENT_MEANINGS[kind.name]))
+        rows += [("", "", line, "") for line in lines[1:]]
+    return fenced(columns(rows))
+
+
+def records() -> str:
+    own = {kind.name for kind in kinds(events)}
+    rows = [("record", "its fields")]
+    for kind in kinds(exit_records):
+        if kind.name not in own:
+            rows.append((kind.name, " ".join(kind.fields) or "-"))
+    return fenced(columns(rows))
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "mmio-nic": lambda: registers(mmio_nic.REGISTERS, 3),
+    "virtio-mmio": lambda: registers(virtio_mmio.REGISTERS.values(), 3),
+    "serial": lambda: registers(serial_registers.REGISTERS, 1),
+    "devices": devices,
+    "features": features,
+    "rules-split": rules("virtio.split."),
+    "rules-mmio": rules("virtio.mmio."),
+    "rules-config": rules("virtio.config."),
+    "rules-notify": rules("virtio.notify."),
+    "rules-status": rules("virtio.status."),
+    "rules-features": rules("virtio.features."),
+    "rules-net": rules("virtio.net."),
+    "machine-keys": machine_keys,
+    "boot-state": boot_state,
+    "windows": windows,
+    "includes": includes,
+    "broken": broken,
+    "assembler-limits": assembler_limits,
+    "events": event_kinds,
+    "records": records,
+}
+FIGURE = ROOT / "docs" / "compare.svg"
+
+
+def figure() -> str:
+    """docs/compare.svg: what `toyvisor compare --svg docs/compare.svg` writes."""
+    from toyvisor.learn.experiment import run_experiment
+    from toyvisor.ui.compare_svg import to_svg
+
+    return to_svg(run_experiment())
