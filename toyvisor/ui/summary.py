@@ -62,26 +62,32 @@ def _parts(result: RunResult, program: Program) -> list[RenderableType]:
     parts: list[RenderableType] = ["", _headline(result, program), *_exits(result)]
     if result.copies:
         parts += _copies(result)
+    facts = _facts(result)
+    return [*parts, "", *facts] if facts else parts
+
+
+def _facts(result: RunResult) -> list[RenderableType]:
+    """What takes a line each."""
+    facts: list[RenderableType] = []
     if result.ring_reads or result.ring_writes:
-        parts.append("\n[bold]Virtqueue in shared memory[/], no exit and no copy:")
-        parts.append(
-            f"QEMU made {result.ring_reads:,} loads and {result.ring_writes:,} stores "
-            f"({result.ring_bytes:,} bytes)"
+        facts.append(
+            f"[bold]Virtqueue[/]: {result.ring_reads:,} loads and {result.ring_writes:,} stores "
+            f"in RAM ({result.ring_bytes:,} bytes), no exit and no copy"
         )
     if result.syscalls:
         calls = ", ".join(f"{name} {n:,}" for name, n in sorted(result.syscalls.items()))
-        parts.append(
-            f"\n[bold]System calls by QEMU[/]: ioctl(KVM_RUN) {result.userspace_exits:,}, {calls}"
+        facts.append(
+            f"[bold]System calls by QEMU[/]: ioctl(KVM_RUN) {result.userspace_exits:,}, {calls}"
         )
     if result.injected or result.suppressed:
-        parts.append(
-            f"\n[bold]Interrupts: {result.injected:,}[/] injected by KVM, "
-            f"{result.suppressed:,} the driver did not want"
+        facts.append(
+            f"[bold]Interrupts[/]: {result.injected:,} injected by KVM, "
+            f"{result.suppressed:,} that the driver did not want"
         )
     if result.sent:
         total = sum(map(len, result.sent))
-        parts.append(f"\n[bold]Packets sent: {len(result.sent):,}[/] ({total:,} bytes)")
-    return parts
+        facts.append(f"[bold]Packets sent[/]: {len(result.sent):,} ({total:,} bytes)")
+    return facts
 
 
 def _headline(result: RunResult, program: Program) -> Text:
@@ -102,9 +108,9 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="")
     for number, column in enumerate(columns):
-        # Not `header_style`: the padding would be styled as well, and could not be cut off.
+        # Styled by itself, without its padding, which is cut off at the end of a line.
         table.add_column(Text(column, style="dim"), justify="right" if number else "left")
     table.add_column("", overflow="fold")
     return table
