@@ -110,7 +110,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     if name in COMMANDS:
         parser = _fill(_Parser(prog=f"toyvisor {name}", **_about(name, argv)), name)
         return parser.parse_args(argv[1:], argparse.Namespace(command=name))
-    if name and not name.startswith("-"):
+    if argv and not name.startswith("-"):
         raise _unknown_command(name)
     return build_parser(argv).parse_args(argv)
 
@@ -390,7 +390,6 @@ examples:
         "print a completion script for your shell",
         """\
 examples:
-  toyvisor completion bash > ~/.local/share/bash-completion/completions/toyvisor
   eval "$(toyvisor completion bash)\"""",
         _completion_arguments,
     ),

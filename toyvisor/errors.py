@@ -89,7 +89,7 @@ class SourceError(InputError):
 
     def __str__(self) -> str:
         lines = [f"{self.location}: error: {self.message}"]
-        if self.source_line is not None:
+        if self.source_line:  # an empty one shows nothing
             # Tabs stay tabs, so that the caret stands under its character.
             before = self.source_line[: self.location.column - 1]
             indent = "".join("\t" if c == "\t" else " " for c in before)
