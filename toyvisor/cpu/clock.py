@@ -39,6 +39,8 @@ from toyvisor.cpu.unicorn_abi import (
 InstructionLengths = Callable[[bytes, int, int], Sequence[int]]
 
 FOREVER = 1 << 63
+#: The guest runs at most so many instructions before Python runs, and with it Ctrl-C.
+BREATH = 10_000_000
 _READ_STATE = Struct("<3Q2I").unpack_from  # the first fields of ClockState, at once
 
 
@@ -47,7 +49,8 @@ class Clock:
 
     `state` is shared with the native counter:
     with_block: instructions executed, those of the whole present block included;
-    block, block_size, block_instructions: the present block; limit: see `limit`.
+    block, block_size, block_instructions: the present block;
+    limit: when to ask Python, at the latest.
     """
 
     def __init__(
@@ -70,8 +73,11 @@ class Clock:
         self._table = (TableEntry * TABLE_ENTRIES)()
         self._block_hook = BlockHook(self._block)
         self._edge_hook = EdgeHook(self._translated)
+        #: What a callback raised is told here (ExitDoor.fail).
+        self.fail: Callable[[BaseException], None] = _raise
+        self._limit = FOREVER
         self.state = ClockState(
-            limit=FOREVER,
+            limit=BREATH,
             table=ctypes.addressof(self._table),
             slow_path=ctypes.cast(self._block_hook, c_void_p),
         )
@@ -83,11 +89,12 @@ class Clock:
     @property
     def limit(self) -> int:
         """When the time slice ends, in instructions."""
-        return int(self.state.limit)
+        return self._limit
 
     @limit.setter
     def limit(self, instructions: int) -> None:
-        self.state.limit = instructions
+        self._limit = instructions
+        self.state.limit = min(instructions, self.with_block + BREATH)
 
     @property
     def with_block(self) -> int:
@@ -100,6 +107,12 @@ class Clock:
 
     def _block(self, _engine: int, address: int, size: int) -> None:
         """What the native counter leaves to us, or everything where there is none."""
+        try:
+            self._count(address, size)
+        except BaseException as failure:  # Ctrl-C among them
+            self.fail(failure)
+
+    def _count(self, address: int, size: int) -> None:
         state = self.state
         count = self._instructions_in.get(address | size << 64)
         if count is None:
@@ -110,9 +123,11 @@ class Clock:
             self._take_back(address)
         now = state.with_block + count
         if now > state.limit:
-            self.refused = (address, size, count)
-            library.uc_emu_stop(self._engine)
-            return
+            if now > self._limit:
+                self.refused = (address, size, count)
+                library.uc_emu_stop(self._engine)
+                return
+            state.limit = min(self._limit, now + BREATH)
         state.with_block = now
         state.block = address
         state.block_size = size
@@ -130,7 +145,10 @@ class Clock:
         state.with_block -= state.block_instructions - done
 
     def _translated(self, _engine: int, block: ctypes._Pointer[TranslationBlock]) -> None:
-        self._learn(block[0])
+        try:
+            self._learn(block[0])
+        except BaseException as failure:
+            self.fail(failure)
 
     def _learn(self, block: TranslationBlock) -> None:
         count = block.icount
@@ -176,3 +194,7 @@ class Clock:
     def cut(self, address: int, size: int) -> None:
         """Only the first `size` bytes of the block at `address` will run next."""
         self._cut = (address, size)
+
+
+def _raise(failure: BaseException) -> None:
+    raise failure

@@ -78,6 +78,7 @@ class Cpu:
         self.clock = Clock(engine, self.view, lengths)
         self._host = getcurrent()
         self.door = ExitDoor(engine, kernel, exits, self.moment, self._host.switch)
+        self.clock.fail = self.door.fail
         ins = StringInput(self.registers, self.view, self.clock)
         self._memory_exits = MemoryExits(engine, self.door, ins, has_ins=self.clock.blocks_with_ins)
         self._port_exits = PortExits(engine, self.door, ins)
