@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toyvisor.errors import InputError, SourceError
-from toyvisor.learn.cost_file import SHIPPED, read_costs
-from toyvisor.learn.cost_model import ENTRIES, KEYS, SHARES, CostTable
+from toyvisor.learn.cost_file import SHIPPED, read_costs, shipped_costs
+from toyvisor.learn.cost_model import ENTRIES, KEYS, SHARES
 from toyvisor.learn.counts import COUNTED, Counts
 
 
@@ -25,7 +25,7 @@ def costs(tmp_path):
 
 
 def test_every_cost_that_is_shipped_has_a_figure_a_basis_and_a_source():
-    table = CostTable.shipped()
+    table = shipped_costs()
     assert tuple(table.costs) == KEYS
     for cost in table.costs.values():
         assert cost.cycles > 0
@@ -35,7 +35,7 @@ def test_every_cost_that_is_shipped_has_a_figure_a_basis_and_a_source():
 
 def test_the_three_costs_of_an_mmio_exit_make_up_the_measured_whole():
     """QEMU commit 29b39bc712b5: mmio-no-eventfd 8796, mmio-wildcard-eventfd 3609."""
-    table = CostTable.shipped()
+    table = shipped_costs()
     in_kvm = table["vmexit"].cycles + table["mmio_emulation"].cycles
     assert in_kvm == 3609
     assert in_kvm + table["userspace_return"].cycles == 8796
@@ -77,7 +77,7 @@ def test_a_table_that_makes_all_free_has_no_shares(costs):
 
 @given(st.lists(st.integers(0, 10**9), min_size=len(COUNTED), max_size=len(COUNTED)))
 def test_shares_make_up_the_whole(figures):
-    estimate = CostTable.shipped().estimate(Counts(*figures), 7)
+    estimate = shipped_costs().estimate(Counts(*figures), 7)
     assert sum(estimate.by_share().values()) == pytest.approx(estimate.total)
     if estimate.total:
         assert sum(estimate.fractions().values()) == pytest.approx(1)
@@ -88,7 +88,7 @@ def test_shares_make_up_the_whole(figures):
 
 def test_a_file_changes_the_entries_it_names_and_no_other(costs):
     table = costs("vmexit = 1300\n[syscall]\ncycles = 90.5\nsource = 'perf bench'\n")
-    shipped = CostTable.shipped()
+    shipped = shipped_costs()
     assert (table["vmexit"].cycles, table["vmexit"].basis) == (1300, "yours")
     assert table["vmexit"].source.endswith("costs.toml")
     assert (table["syscall"].cycles, table["syscall"].source) == (90.5, "perf bench")
@@ -97,11 +97,11 @@ def test_a_file_changes_the_entries_it_names_and_no_other(costs):
 
 
 def test_an_empty_file_changes_nothing(costs):
-    assert costs("") == CostTable.shipped()
+    assert costs("") == shipped_costs()
 
 
 def test_the_shipped_file_is_a_good_file_to_begin_with():
-    assert read_costs(SHIPPED) == CostTable.shipped()
+    assert read_costs(SHIPPED) == shipped_costs()
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_no_matter(costs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toyvisor.learn.cost_model import CostTable
+from toyvisor.learn.cost_file import shipped_costs
 from toyvisor.learn.counts import Counts
 from toyvisor.learn.experiment import Experiment, Row
 from toyvisor.learn.setups import MMIO_NIC, VIRTIO_NET
@@ -19,7 +19,7 @@ def make_experiment(
     packets=10, sizes=(64, 1500), batches=(1, 8), costs=None, counts=lambda setup, size, batch: None
 ):
     """`counts` gives the Counts of a row, or None for something ordinary."""
-    costs = costs or CostTable.shipped()
+    costs = costs or shipped_costs()
     rows = []
     for size in sizes:
         for setup, batch in [(MMIO_NIC, None), *((VIRTIO_NET, batch) for batch in batches)]:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from compare_kit import make_experiment
 
+from toyvisor.learn.cost_file import shipped_costs
 from toyvisor.learn.cost_model import KEYS, Cost, CostTable
 from toyvisor.learn.counts import Counts
 from toyvisor.learn.experiment import run_experiment
@@ -51,7 +52,7 @@ def test_json_is_one_object_with_names_that_stay(experiment):
 
 
 def test_json_has_the_cost_table_that_was_used():
-    mine = CostTable.shipped().changed({"vmexit": Cost(1300, "yours", "my.toml")})
+    mine = shipped_costs().changed({"vmexit": Cost(1300, "yours", "my.toml")})
     costs = to_json(make_experiment(costs=mine))["costs"]
     assert list(costs) == list(KEYS)
     assert costs["vmexit"]["cycles"] == 1300

@@ -9,6 +9,7 @@ import pytest
 from compare_kit import make_experiment
 from rich.console import Console
 
+from toyvisor.learn.cost_file import shipped_costs
 from toyvisor.learn.cost_model import KEYS, Cost, CostTable
 from toyvisor.learn.experiment import run_experiment
 from toyvisor.ui.compare import progress_bar, render
@@ -93,7 +94,7 @@ def test_the_cost_table_is_shown_with_its_sources(experiment):
 
 
 def test_a_cost_of_ones_own_is_shown_as_such():
-    mine = CostTable.shipped().changed({"vmexit": Cost(1300, "yours", "[my].toml")})
+    mine = shipped_costs().changed({"vmexit": Cost(1300, "yours", "[my].toml")})
     text = " ".join(screen(make_experiment(costs=mine)).split())
     assert "vmexit 1,300 out of the guest, KVM's handler, and in again yours: [my].toml" in text
 

@@ -9,6 +9,7 @@ from compare_kit import make_experiment, make_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toyvisor.learn.cost_file import shipped_costs
 from toyvisor.learn.cost_model import KEYS, Cost, CostTable
 from toyvisor.learn.counts import COUNTED, Counts
 from toyvisor.learn.experiment import Experiment, run_experiment
@@ -70,7 +71,7 @@ def test_a_table_that_makes_all_free():
 
 
 def test_virtio_that_costs_more_is_said_to_cost_more():
-    dear = CostTable.shipped().changed({"ring_access": Cost(1e6, "yours", "test")})
+    dear = shipped_costs().changed({"ring_access": Cost(1e6, "yours", "test")})
     words = said(make_experiment(costs=dear))
     assert "less" not in words["Cost"]
     assert "times as much" in words["Cost"]

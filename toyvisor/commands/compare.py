@@ -8,8 +8,7 @@ import sys
 from importlib.resources import files
 
 from toyvisor.commands.output import check_writable, write_output
-from toyvisor.learn.cost_file import read_costs
-from toyvisor.learn.cost_model import CostTable
+from toyvisor.learn.cost_file import read_costs, shipped_costs
 from toyvisor.learn.experiment import run_experiment
 
 
@@ -19,7 +18,7 @@ def main(arguments: argparse.Namespace) -> int:
         sys.stdout.write(files("toyvisor.learn").joinpath("costs.toml").read_text("utf-8"))
         return 0
     check_writable(arguments.svg)
-    costs = read_costs(arguments.costs) if arguments.costs else CostTable.shipped()
+    costs = read_costs(arguments.costs) if arguments.costs else shipped_costs()
 
     from rich.console import Console
 

@@ -10,6 +10,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,13 @@ def read_costs(path: str | Path) -> CostTable:
     Raises InputError if the file can't be read, SourceError for what is wrong in it.
     """
     name = str(path)
-    return CostTable.shipped().changed(_Parser(name, _read(name)).costs())
+    return shipped_costs().changed(_Parser(name, _read(name)).costs())
 
 
-def read_shipped() -> dict[str, Cost]:
-    """Every cost of the shipped table."""
-    return _Parser(SHIPPED.name, SHIPPED.read_text("utf-8")).costs()
+@cache
+def shipped_costs() -> CostTable:
+    """The table that comes with Toyvisor."""
+    return CostTable(_Parser(SHIPPED.name, SHIPPED.read_text("utf-8")).costs())
 
 
 def _read(name: str) -> str:

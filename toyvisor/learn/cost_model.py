@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 from toyvisor.learn.counts import Counts
 
@@ -92,11 +91,6 @@ class CostTable:
 
     costs: Mapping[str, Cost]
 
-    @staticmethod
-    def shipped() -> CostTable:
-        """The table that comes with Toyvisor."""
-        return _shipped()
-
     def __getitem__(self, key: str) -> Cost:
         return self.costs[key]
 
@@ -112,10 +106,3 @@ class CostTable:
                 for entry in ENTRIES
             }
         )
-
-
-@cache
-def _shipped() -> CostTable:
-    from toyvisor.learn.cost_file import read_shipped
-
-    return CostTable(read_shipped())

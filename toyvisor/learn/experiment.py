@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program
 from toyvisor.host.frames import ETH_FRAME_LEN, ETH_HLEN
+from toyvisor.learn.cost_file import shipped_costs
 from toyvisor.learn.cost_model import CostTable, Estimate
 from toyvisor.learn.counts import Counts, Hops, hop_difference
 from toyvisor.learn.frames import numbered_frames
@@ -105,7 +106,7 @@ def run_experiment(
 
     Raises UsageError for numbers that make no experiment, ExperimentError if a run fails.
     """
-    costs = cost_table if cost_table is not None else CostTable.shipped()
+    costs = cost_table if cost_table is not None else shipped_costs()
     sizes, batches = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(batches))
     programs = {setup.name: load(setup) for setup in setups}
     _check_usage(packets, sizes, batches)

@@ -74,7 +74,7 @@ def _roomy(program: Program, frames: Sequence[bytes]) -> Program:
     memory = -(-needed // PAGE_SIZE) * PAGE_SIZE
     if memory <= program.spec.memory:
         return program
-    return replace(program, spec=replace(program.spec, memory=memory))
+    return program._replace(spec=program.spec._replace(memory=memory))
 
 
 def _check(setup: Setup, batch: int | None, frames: Sequence[bytes], result: RunResult) -> None:
