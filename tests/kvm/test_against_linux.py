@@ -191,6 +191,8 @@ def _memory_forms() -> Iterator[Case]:
     for text in (
         "movsxd rax, dword ptr [rdi]", "movzx rax, word ptr [rdi]", "movsx rax, word ptr [rdi]",
         "push qword ptr [rdi]\npop rax", "cmpxchg16b xmmword ptr [rdi]",
+        "mov word ptr [rdi], 16\nmov es, word ptr [rdi]",
+        "mov byte ptr [rdi], 0x9c\nmovzx ecx, byte ptr [rdi]\nlea ecx, [rcx+rcx]",
         "mov al, byte ptr [rdi+rcx]", "movabs eax, [0x80808]", "movabs [0x80808], rax",
     ):  # fmt: skip
         yield case("memory", text.replace("\n", ";"), 64, text, rcx=9)
@@ -369,6 +371,10 @@ def _ports() -> Iterator[Case]:
                     )  # fmt: skip
     text = f"mov edi, {RAM_OPERAND:#x}\ninsb\nmov edi, {OPERAND:#x}\ninsb"
     yield case("ports", "insb to RAM, then one to a device", 64, text, rdx=0x60)
+    for edge in (DEVICE, SECOND_PAGE, DEVICE_END):
+        for text in ("insd", "outsd"):
+            at = edge - 3
+            yield case("ports", f"{text} at {at:#x}", 64, text, rdx=0x60, rdi=at, rsi=at)
     yield case("ports", "rep insb, none", 64, "rep insb", rcx=0, rdx=0x60, exits=False)
     yield case("ports", "rep outsb, none", 64, "rep outsb", rcx=0, rdx=0x60, exits=False)
 
@@ -522,6 +528,8 @@ KNOWN_DIFFERENCES = {
     r"read ahead: rep insb from RAM into a device .*|ports: insb to RAM, then .*": (
         "Unicorn's probe of INS's destination shows as a store, after an INS to RAM"
     ),
+    r"ports: insd at 0x80ffd .*": "Unicorn's probe of INS's destination shows in the second page",
+    r"ports: (insd|outsd) at 0x7fffd .*": "begins in RAM and ends in a device, see above",
     r"ends: an instruction cut off by it .*": (
         "kvm_run.emulation_failure has flags, size and bytes; the toy puts a byte in each word"
     ),
