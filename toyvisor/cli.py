@@ -8,6 +8,7 @@ completion answers, at once.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import os
 import sys
@@ -157,14 +158,15 @@ def _fill(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser
 
 
 def _formatter(argv: Sequence[str]) -> Any:
-    """Coloured help where it will be seen, plain argparse (and its quick start) elsewhere."""
+    """Coloured help where it will be seen, plain argparse elsewhere."""
     if "-h" in argv or "--help" in argv:
         try:
             from rich_argparse import RawDescriptionRichHelpFormatter
         except ModuleNotFoundError:
             return argparse.RawDescriptionHelpFormatter
         return RawDescriptionRichHelpFormatter
-    return argparse.RawDescriptionHelpFormatter
+    # Given a width, argparse does not import shutil to ask the terminal for one.
+    return functools.partial(argparse.RawDescriptionHelpFormatter, width=80)
 
 
 def _program(parser: argparse.ArgumentParser) -> None:

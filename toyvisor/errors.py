@@ -7,7 +7,7 @@ else that escapes is a bug and may show its traceback.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class ToyvisorError(Exception):
@@ -56,8 +56,7 @@ class GuestError(ToyvisorError):
         self.section = section
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLocation:
+class SourceLocation(NamedTuple):
     """A place in a source file; line and column count from 1."""
 
     file: str

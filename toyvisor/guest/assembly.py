@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from toyvisor.errors import SourceLocation
 from toyvisor.guest.listing import Listing, ListingLine
 
 
-@dataclass(frozen=True, slots=True)
-class Assembly:
+class Assembly(NamedTuple):
     """A flat binary for one load address, with its symbols and source map.
 
     `entry` is the label `_start` or `start` if there is one, else `origin`.

@@ -9,9 +9,9 @@ means no cache.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,13 @@ def cache_folder() -> Path | None:
     chosen = os.environ.get("TOYVISOR_CACHE_DIR")
     if chosen is not None:
         return Path(chosen) / "assembled" if chosen else None
+    if sys.platform == "linux":  # as platformdirs does it, which takes longer to import
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        return (
+            Path(base if base.strip() else os.path.expanduser("~/.cache"))
+            / "toyvisor"
+            / "assembled"
+        )
     try:
         from platformdirs import user_cache_path
 
@@ -42,7 +49,7 @@ def entry_key(**parts: Any) -> str:
     """The name of the entry for these inputs."""
     state = {"version": ASSEMBLER_VERSION, "assembler": _own_state(), **parts}
     text = json.dumps(state, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return digest(text.encode("utf-8", "surrogatepass"))
 
 
 def _own_state() -> list[int]:

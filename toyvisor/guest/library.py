@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from toyvisor.errors import InputError, SourceError
 
 SUFFIXES = (".s", ".asm")
 
 
-@dataclass(frozen=True, slots=True)
-class ShippedProgram:
+class ShippedProgram(NamedTuple):
     """A program that comes with Toyvisor; `title` is from its machine block."""
 
     name: str

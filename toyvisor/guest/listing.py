@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from toyvisor.errors import SourceLocation
 
 BYTES_SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
-class ListingLine:
+class ListingLine(NamedTuple):
     """`data` at guest address `address`, made by `text` at `location`.
 
     A label alone on its line has no data.
@@ -23,13 +23,20 @@ class ListingLine:
     text: str
 
 
-@dataclass(slots=True)
 class Listing:
     """All lines by ascending address."""
 
-    lines: list[ListingLine] = field(default_factory=list)
-    _starts: list[int] = field(default_factory=list, repr=False, compare=False)
-    _filled: list[ListingLine] = field(default_factory=list, repr=False, compare=False)
+    __slots__ = ("_filled", "_starts", "lines")
+
+    def __init__(self, lines: Sequence[ListingLine] = ()) -> None:
+        self.lines = list(lines)
+        self._starts: list[int] = []
+        self._filled: list[ListingLine] = []
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Listing) and self.lines == other.lines
+
+    __hash__ = None  # type: ignore[assignment]  # a list, by value
 
     def at(self, address: int) -> ListingLine | None:
         """The line whose bytes include `address`, or None. O(log n)."""

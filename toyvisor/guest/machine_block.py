@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from toyvisor.errors import SourceError, SourceLocation
 from toyvisor.guest.source import SourceLine, SourceText
@@ -22,14 +21,13 @@ EXAMPLE = """
 ; ///"""
 
 
-@dataclass(frozen=True, slots=True)
-class MachineBlock:
+class MachineBlock(NamedTuple):
     """A parsed block: its TOML table, its lines, and how wide the comment sign before each is."""
 
     table: dict[str, Any]
     opening: SourceLine
-    lines: tuple[SourceLine, ...] = field(repr=False)
-    texts: tuple[str, ...] = field(repr=False)
+    lines: tuple[SourceLine, ...]
+    texts: tuple[str, ...]
 
     def has(self, key: str) -> bool:
         """Whether the block gives this key."""

@@ -12,10 +12,10 @@ In the way of Python's inline script metadata (PEP 723), the block is TOML in co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from toyvisor.errors import SourceError, SourceLocation
 from toyvisor.guest.assembler import assemble_file
@@ -36,8 +36,7 @@ KEYS = ("title", "mode", "memory", "devices", "registers", "origin", "expect")
 _SETTABLE = frozenset({*SIZES, *SEGMENTS, *CONTROL, "rflags", "eflags", "flags", "efer"})
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceSpec:
+class DeviceSpec(NamedTuple):
     """One device of the machine. Whether there is such a type, the machine decides."""
 
     type: str
@@ -45,8 +44,7 @@ class DeviceSpec:
     location: SourceLocation
 
 
-@dataclass(frozen=True, slots=True)
-class MachineSpec:
+class MachineSpec(NamedTuple):
     """A validated machine block. `memory` in bytes; `origin` is the load address.
 
     `expect` is how a run is supposed to end: halt, shutdown, internal-error or budget.
@@ -56,10 +54,10 @@ class MachineSpec:
     mode: CpuMode
     memory: int = DEFAULT_MEMORY
     devices: tuple[DeviceSpec, ...] = ()
-    registers: Mapping[str, int] = field(default_factory=dict)
+    registers: Mapping[str, int] = MappingProxyType({})
     origin: int = 0x100000
     expect: str = "halt"
-    block: MachineBlock | None = field(default=None, repr=False, compare=False)
+    block: MachineBlock | None = None
 
     def device_error(self, index: int, message: str, hint: str | None = None) -> SourceError:
         """An error at the `index`-th device of the block, for whoever knows the devices."""
@@ -74,8 +72,7 @@ class MachineSpec:
         return self.block.error(message, key, hint)
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """A guest program ready to be loaded. `name` is its file's name without suffix."""
 
     path: Path
@@ -106,7 +103,7 @@ def load_program(
                 f"the program says org {assembly.origin:#x}, its machine {spec.origin:#x}",
                 "leave out one of the two",
             )
-        spec = replace(spec, origin=assembly.origin)
+        spec = spec._replace(origin=assembly.origin)
     _check_fits(spec, assembly)
     return Program(path, path.stem, spec, assembly)
 
@@ -139,13 +136,17 @@ def read_machine(source: SourceText) -> MachineSpec:
 
 
 def _check_keys(block: MachineBlock) -> None:
-    import difflib
-
     for key in block.table:
         if key not in KEYS:
-            close = difflib.get_close_matches(key, KEYS, 1)
-            hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(KEYS)}"
+            hint = _close(key, KEYS) or f"known keys: {', '.join(KEYS)}"
             raise block.error(f"unknown key '{key}'", key, hint)
+
+
+def _close(name: str, names: Iterable[str]) -> str | None:
+    import difflib
+
+    close = difflib.get_close_matches(name, list(names), 1)
+    return f"did you mean {close[0]}?" if close else None
 
 
 def _string(block: MachineBlock, key: str, default: str) -> str:
@@ -156,13 +157,10 @@ def _string(block: MachineBlock, key: str, default: str) -> str:
 
 
 def _choice(block: MachineBlock, key: str, choices: tuple[str, ...], default: str) -> str:
-    import difflib
-
     value = _string(block, key, default)
     if value not in choices:
-        close = difflib.get_close_matches(value, choices, 1)
-        hint = f"did you mean {close[0]}?" if close else None
-        raise block.error(f"{key} is one of {', '.join(choices)}, not {value!r}", key, hint)
+        what = f"{key} is one of {', '.join(choices)}, not {value!r}"
+        raise block.error(what, key, _close(value, choices))
     return value
 
 
@@ -229,8 +227,6 @@ def _devices(block: MachineBlock) -> tuple[DeviceSpec, ...]:
 
 
 def _registers(block: MachineBlock) -> dict[str, int]:
-    import difflib
-
     value = block.table.get("registers", {})
     if not isinstance(value, dict):
         raise block.error(
@@ -238,8 +234,7 @@ def _registers(block: MachineBlock) -> dict[str, int]:
         )
     for name, number in value.items():
         if name not in _SETTABLE:
-            close = difflib.get_close_matches(name.lower(), sorted(_SETTABLE), 1)
-            hint = f"did you mean {close[0]}?" if close else None
+            hint = _close(name.lower(), sorted(_SETTABLE))
             raise block.error(f"there is no register {name!r}", name, hint)
         width = 8 * SIZES.get(name, 8)
         if not isinstance(number, int) or isinstance(number, bool):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from toyvisor.errors import InputError, SourceError, SourceLocation
+
+try:
+    # Importing hashlib loads OpenSSL, which takes as long as running a small guest.
+    from _blake2 import blake2b
+except ImportError:  # an interpreter that has it elsewhere
+    from hashlib import blake2b
 
 MAX_SOURCE_BYTES = 4 << 20
 MAX_LINE_CHARACTERS = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLine:
+class SourceLine(NamedTuple):
     """One line as its author sees it: where it is, and its text without the line end."""
 
     file: str
@@ -37,8 +41,7 @@ class SourceLine:
         return SourceError(message, self.at(column), source_line=shown, hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceText:
+class SourceText(NamedTuple):
     """A source file in memory. `name` is what messages call it; `path` is where it lies."""
 
     name: str
@@ -113,7 +116,7 @@ def check_text(source: SourceText) -> SourceText:
     if len(source.text) > MAX_SOURCE_BYTES:
         raise InputError(f"{source.name} is too large: the limit is {MAX_SOURCE_BYTES} characters")
     if source.text.startswith("\ufeff"):  # a byte order mark, from some Windows editors
-        source = replace(source, text=source.text[1:])
+        source = source._replace(text=source.text[1:])
     if "\0" in source.text:
         line = source.text.count("\n", 0, source.text.index("\0")) + 1
         raise InputError(f"{source.name} is not a text file: it has a NUL byte (line {line})")
@@ -128,8 +131,7 @@ def read_source(path: Path, name: str | None = None) -> SourceText:
     return decode_source(read_bytes(path), name or str(path), path)
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(NamedTuple):
     """A file whose content (or absence: digest None) the assembled result depends on."""
 
     path: str
@@ -137,20 +139,22 @@ class Dependency:
 
 
 def digest(data: bytes) -> str:
-    """Content key of some bytes (SHA-256, hex)."""
-    return hashlib.sha256(data).hexdigest()
+    """Content key of some bytes (BLAKE2b, hex)."""
+    return blake2b(data, digest_size=32).hexdigest()
 
 
-@dataclass(slots=True)
 class SourceRoots:
     """The only folders a program may read from: its own, then the given and shipped ones.
 
     Every look at a file is noted in `dependencies`, for the cache.
     """
 
-    program_dir: Path | None
-    include_dirs: tuple[Path, ...] = ()
-    dependencies: list[Dependency] = field(default_factory=list)
+    __slots__ = ("dependencies", "include_dirs", "program_dir")
+
+    def __init__(self, program_dir: Path | None, include_dirs: tuple[Path, ...] = ()) -> None:
+        self.program_dir = program_dir
+        self.include_dirs = include_dirs
+        self.dependencies: list[Dependency] = []
 
     def read_include(self, name: str, beside: Path | None) -> SourceText:
         """The include file `name`, seen from the file `beside`; InputError if there is none."""

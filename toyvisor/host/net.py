@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from toyvisor.errors import InputError, UsageError
-from toyvisor.host.captures import read_frames
 from toyvisor.host.frames import DEFAULT_FRAMES
-from toyvisor.host.pcap import PcapWriter
 from toyvisor.host.tap import Tap
 from toyvisor.host.wire import Wire
+
+if TYPE_CHECKING:
+    from toyvisor.host.pcap import PcapWriter
 
 _FORMS = "--net takes pcap:IN,OUT, where IN or OUT may be left empty"
 
@@ -81,6 +83,10 @@ def open_net(value: str | None = None) -> NetBackend:
     source, _, target = rest.partition(",")
     if source and target and _same_file(source, target):
         raise InputError(f"{target}: IN and OUT are the same file", hint="choose another OUT")
+    # Imported late: most machines have no network card.
+    from toyvisor.host.captures import read_frames
+    from toyvisor.host.pcap import PcapWriter
+
     frames = read_frames(source) if source else DEFAULT_FRAMES
     return NetBackend(frames, PcapWriter(target) if target else None)
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from toyvisor.host.console import Console
 from toyvisor.host.frames import DEFAULT_MAC
@@ -22,16 +21,14 @@ MMIO_WINDOW = PAGE_SIZE
 FIRST_IRQ = 5
 
 
-@dataclass(slots=True)
-class Backends:
+class Backends(NamedTuple):
     """The host files a device can be connected to."""
 
     console: Console
     net: NetFile
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceType:
+class DeviceType(NamedTuple):
     """A device by its name in the machine block.
 
     `port` is the first of `ports` fixed port addresses; None for a device that gets the

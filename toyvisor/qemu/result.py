@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from toyvisor.cpu.registers import GENERAL
 from toyvisor.cpu.vmx import ExitReason
@@ -31,8 +30,7 @@ REASON_NAMES = {
 }
 
 
-@dataclass(slots=True)
-class GuestMistake:
+class GuestMistake(NamedTuple):
     """One thing the guest did wrong, with the place in its source."""
 
     device: str
@@ -49,8 +47,7 @@ class GuestMistake:
         return f"{text} ({self.hint})" if self.hint else text
 
 
-@dataclass(slots=True)
-class RunResult:
+class RunResult(NamedTuple):
     """The counts of one run. Bytes in bytes, time in guest instructions."""
 
     program: str
@@ -74,8 +71,8 @@ class RunResult:
     sent: list[bytes]
     received: list[bytes]
     registers: dict[str, int]
-    mistakes: list[GuestMistake] = field(default_factory=list)
-    mistakes_count: int = 0
+    mistakes: list[GuestMistake]
+    mistakes_count: int
 
     @property
     def total_exits(self) -> int:
@@ -180,7 +177,7 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
         accel="toy",
         outcome=ending.outcome,
         explanation=ending.explanation,
-        location=_ending_place(machine),
+        location=_ending_place(machine, ending),
         instructions=machine.vcpu.instructions,
         console=machine.console.text,
         vmx_exits=vmx,
@@ -204,9 +201,11 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
     )
 
 
-def _ending_place(machine: Machine) -> str:
+def _ending_place(machine: Machine, ending: Ending) -> str:
     """Where the run ended; if that is no code of the program, where it came from."""
     rip = machine.vcpu.linear_rip()
+    if ending.outcome is Outcome.HALTED:
+        return source_place(machine, rip - 1)  # HLT has one byte, and is done
     listing = machine.program.assembly.listing
     if listing.at(rip) is None:
         came_from = machine.vcpu.last_branch_from()
