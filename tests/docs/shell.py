@@ -34,6 +34,7 @@ class Shell:
         self._environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("COV", "PYTEST"))},
             "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "TOYVISOR_CACHE_DIR": str(folder / "cache"),
             "COLUMNS": "80",
             "NO_COLOR": "1",
             "PYTHONUNBUFFERED": "1",  # so that both output streams keep their order
