@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, requires
 
 import pytest
 from asking import HALT, PROGRAMS, process
@@ -113,9 +113,11 @@ def test_doctor_is_content_here(toyvisor):
 
 
 def test_doctor_names_every_package_the_project_depends_on(toyvisor):
-    from importlib.metadata import requires
-
-    wanted = {re.match(r"[\w.-]+", r)[0] for r in requires("toyvisor") if "extra" not in r}
+    try:
+        required = requires("toyvisor") or []
+    except PackageNotFoundError:
+        pytest.skip("Toyvisor itself is not installed")
+    wanted = {re.match(r"[\w.-]+", r)[0] for r in required if "extra" not in r}
     assert wanted <= set(json.loads(toyvisor("doctor", "--json").text))
 
 

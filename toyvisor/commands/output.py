@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterable
 
 from toyvisor.errors import InputError
 
@@ -24,6 +25,18 @@ def write_output(path: str | None, data: str | bytes) -> None:
     try:
         with open(path, "wb") as file:
             file.write(content)
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't write {path}: {_reason(error)}") from None
+
+
+def write_lines(path: str | None, lines: Iterable[str]) -> None:
+    """Write lines (with their newlines) one by one: a stream of events may be long."""
+    if path is None or path == "-":
+        sys.stdout.writelines(lines)
+        return
+    try:
+        with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.writelines(lines)
     except (OSError, ValueError) as error:
         raise InputError(f"can't write {path}: {_reason(error)}") from None
 

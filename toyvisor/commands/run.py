@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 
-from toyvisor.commands.output import abandon_output, check_writable, write_bytes, write_output
+from toyvisor.commands.output import abandon_output, check_writable, write_bytes, write_lines
 from toyvisor.errors import InputError, UsageError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.console import Console
@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.trace is not None:
             from toyvisor.trace.jsonl import to_jsonl
 
-            write_output(arguments.trace, "".join(to_jsonl(machine.trace)))
+            write_lines(arguments.trace, to_jsonl(machine.trace))
     try:
         if arguments.json:
             print(json.dumps(result.to_json(), indent=2))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from toyvisor.commands.output import check_writable, write_output
+from toyvisor.commands.output import check_writable, write_lines
 from toyvisor.trace.jsonl import read_jsonl, to_dict, to_line
 from toyvisor.trace.text import to_text
 
@@ -23,12 +23,8 @@ def main(arguments: argparse.Namespace) -> int:
         events = read_jsonl(Path(arguments.file))
     else:
         events, status = _run(arguments.file)
-    lines = (to_text(e) for e in events) if arguments.to == "text" else map(to_line, events)
-    if arguments.output is None:
-        for line in lines:
-            print(line)
-    else:
-        write_output(arguments.output, "".join(f"{line}\n" for line in lines))
+    form = to_text if arguments.to == "text" else to_line
+    write_lines(arguments.output, (f"{form(event)}\n" for event in events))
     return status
 
 

@@ -47,31 +47,29 @@ def to_jsonl(events: Iterable[EventView]) -> Iterator[str]:
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a stream back. Raises InputError with the line where it is none."""
+    """Read a stream back, a line at a time. Raises InputError with the line where it is none."""
     try:
         # Only a newline ends a line: JSON texts may contain U+2028 and its like.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _read(line, f"{path}:{number}")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not text: not an event stream") from None
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from None
     except ValueError as error:  # a name that no file can have
         raise InputError(f"can't read {str(path)!r}: {error}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: not JSON: {error}") from None
-        except RecursionError:
-            raise InputError(f"{path}:{number}: not an event: too deeply nested") from None
-        _check(event, f"{path}:{number}")
-        yield event
 
 
-def _check(event: Any, place: str) -> None:
+def _read(line: str, place: str) -> dict[str, Any]:
     hint = "`toyvisor run PROGRAM --trace FILE` writes such files"
+    try:
+        event = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{place}: not JSON: {error}") from None
+    except RecursionError:
+        raise InputError(f"{place}: not an event: too deeply nested") from None
     if not isinstance(event, dict):
         raise InputError(f"{place}: not an event: no object", hint=hint)
     missing = [name for name in FIXED if name not in event]
@@ -81,3 +79,4 @@ def _check(event: Any, place: str) -> None:
         if type(event[name]) is not kind:
             what = "a whole number" if kind is int else "a text"
             raise InputError(f"{place}: not an event: {name} is not {what}", hint=hint)
+    return event
