@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import signal
-import threading
 
 import pytest
 from harness import CODE, HOLE, HOLE_OPERAND, RAM_END, Bench
 
-from toyvisor.cpu import clock, registers, unicorn_abi
+from toyvisor.cpu import registers, unicorn_abi
 from toyvisor.cpu.vmx import ExitReason
 
 
@@ -114,19 +112,6 @@ def test_what_a_handler_raises_in_the_middle_of_an_exit_reaches_the_caller() -> 
         bench.cpu.door.on_exit = broken
         with pytest.raises(ZeroDivisionError, match="a bug in KVM"):
             bench.step()
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_ctrl_c_stops_a_guest_that_never_exits(
-    monkeypatch: pytest.MonkeyPatch, native: bool
-) -> None:
-    if not native:
-        monkeypatch.setattr(clock, "native_counter", lambda: None)
-    with Bench(64, "1: jmp 1b") as bench:
-        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
-        with pytest.raises(KeyboardInterrupt):
-            bench.step()
-        assert bench.cpu.now() > 0
 
 
 @pytest.mark.parametrize("source", ["mov [rdi], eax", "mov eax, [rdi]", "in al, 0x60", "vmcall"])

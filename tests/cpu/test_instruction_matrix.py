@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pytest
 from harness import (
-    CODE,
     HOLE,
     HOLE_END,
     HOLE_OPERAND,
@@ -297,12 +296,38 @@ def test_an_access_from_a_device_into_ram_exits_for_the_devices_part_only(load: 
         assert bench.state["rax"] == value
 
 
-@pytest.mark.parametrize("source", ["mov rax, [rdi]", "mov [rdi], rax"])
-def test_an_access_from_ram_into_a_device_is_refused_before_it_happens(source: str) -> None:
-    with Bench(64, source + "\nhlt", rdi=HOLE - 2, rax=5) as bench:
-        end = bench.run()
-        assert (end.reason, end.address, end.rip) == (ExitReason.EPT_VIOLATION, HOLE, CODE)
-        assert bench.state["rax"] == 5
+@pytest.mark.parametrize("in_ram", [1, 2, 5, 7])
+@pytest.mark.parametrize("load", [True, False])
+def test_an_access_from_ram_into_a_device_exits_for_the_devices_part_only(
+    in_ram: int, load: bool
+) -> None:
+    at = HOLE - in_ram
+    source = "mov rax, [rdi]" if load else "mov [rdi], rax"
+    value = 0x8877665544332211
+    with Bench(64, f"nop\ncmp eax, 6\n{source}\nnop\nhlt", rdi=at) as bench:
+        bench.cpu.registers.write("rax", 0 if load else value)
+        if load:
+            bench.fill(at, value.to_bytes(8, "little"))
+        bench.run()
+        part = value >> 8 * in_ram
+        assert bench.accesses == [
+            ("read" if load else "write", HOLE, 8 - in_ram, 0 if load else part)
+        ]
+        assert bench.listing.at(bench.exits[0].rip).location.line == 3
+        assert bench.peek(at, 8) == value.to_bytes(8, "little")
+        assert bench.state["rax"] == value
+        assert bench.cpu.now() == 5
+
+
+def test_a_read_modify_write_from_ram_into_a_device_does_each_part_once() -> None:
+    with Bench(64, "add dword ptr [rdi], 1\nadc dword ptr [rdi], 0\nhlt", rdi=HOLE - 2) as bench:
+        bench.fill(HOLE - 2, b"\xff\xff\xff\xff")
+        bench.run()
+        assert bench.accesses == [
+            ("read", HOLE, 2, 0), ("write", HOLE, 2, 0),
+            ("read", HOLE, 2, 0), ("write", HOLE, 2, 0),
+        ]  # fmt: skip
+        assert bench.peek(HOLE - 2, 4) == b"\x01\0\0\0"
 
 
 def test_the_first_touch_of_a_page_is_a_violation_and_later_ones_are_misconfigurations() -> None:

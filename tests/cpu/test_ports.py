@@ -98,6 +98,27 @@ def test_rep_ins_downwards_reads_ahead_to_the_start_of_the_page() -> None:
         assert bench.step().count == 3
 
 
+def test_rep_insd_reads_as_many_elements_ahead_as_the_page_has_bytes_left() -> None:
+    with Bench(64, "rep insd\nhlt", rdi=0x9FF8, rcx=20, rdx=0x60) as bench:
+        assert bench.step().count == 8
+
+
+def test_an_ins_to_ram_does_not_hide_the_next_one_to_a_device() -> None:
+    with Bench(64, "insb\nmov edi, 0xc000\ninsb\nhlt", rdi=0x9000, rdx=0x60) as bench:
+        assert bench.step().access == ("read", 0x60, 1, 0)
+        assert bench.step(7).access == ("read", 0x60, 1, 0)
+        assert bench.step(0).access == ("write", HOLE, 1, 0)
+        assert bench.step().reason == ExitReason.HLT
+
+
+def test_ins_across_two_device_pages_stores_once_to_each() -> None:
+    with Bench(64, "insd\nhlt", rdi=HOLE + 0xFFD, rdx=0x60) as bench:
+        assert bench.step().access == ("read", 0x60, 4, 0)
+        assert bench.step(0x04030201).access == ("write", HOLE + 0xFFD, 3, 0x030201)
+        assert bench.step().access == ("write", HOLE + 0x1000, 1, 4)
+        assert bench.step().reason == ExitReason.HLT
+
+
 def test_rep_ins_with_a_count_of_zero_does_not_exit() -> None:
     with Bench(64, "rep insb\nhlt", rdi=0x9000, rcx=0, rdx=0x60) as bench:
         assert bench.step().reason == ExitReason.HLT

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 from struct import unpack_from
 
 import pytest
 
+from toyvisor.cpu import clock
 from toyvisor.errors import InputError, SourceError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.net import NetBackend
@@ -204,3 +207,57 @@ def test_copies_in_the_trace_are_the_copies_in_the_ledger(tmp_path: Path) -> Non
             assert len(exits) == ledger.total_exits
             assert len(returns) == ledger.userspace_exits
             assert [e.clock for e in machine.trace] == sorted(e.clock for e in machine.trace)
+
+
+@pytest.mark.parametrize(
+    ("block", "code", "message"),
+    [
+        ('mode = "long"\norigin = 0x9000', "hlt", "lies on the boot page tables"),
+        ('mode = "long"\norigin = 0x500', "hlt", "lies on the boot GDT"),
+        ('mode = "protected"\norigin = 0x400', ".zero 300\nhlt", "lies on the boot GDT"),
+        (
+            'mode = "long"\norigin = 0x10000\ndevices = ["virtio-net"]',
+            "hlt",
+            "lies on the frame table",
+        ),
+        (
+            'mode = "protected"\nmemory = "64K"\norigin = 0x1000\ndevices = ["mmio-nic"]',
+            "hlt",
+            "does not fit into the memory",
+        ),
+    ],
+)
+def test_a_program_on_the_boot_tables_is_an_error_not_a_crash(
+    tmp_path: Path, block: str, code: str, message: str
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        Machine(program(tmp_path, f'title = "t"\n{block}', code))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_ctrl_c_stops_a_guest_that_never_exits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    if not native:
+        monkeypatch.setattr(clock, "native_counter", lambda: None)
+    with Machine(program(tmp_path, LONG, "1: jmp 1b")) as machine:
+        for _ in range(5):
+            threading.Timer(0.03, signal.raise_signal, [signal.SIGINT]).start()
+            with pytest.raises(KeyboardInterrupt):
+                machine.run(10**15)
+        assert machine.vcpu.instructions > 0
+
+
+def test_ctrl_c_stops_a_guest_that_exits_all_the_time(tmp_path: Path) -> None:
+    with Machine(program(tmp_path, LONG, "1: out 0x80, al\njmp 1b")) as machine:
+        threading.Timer(0.03, signal.raise_signal, [signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            machine.run(10**15)
+
+
+def test_the_trace_shows_hlt_where_it_is(tmp_path: Path) -> None:
+    with Machine(program(tmp_path, LONG, "nop\nhlt"), trace=True) as machine:
+        machine.run()
+        [exit_] = [e for e in machine.trace if e.kind.name == "vm_exit"]
+        assert exit_.fields["rip"] == 0x100001
+        assert machine.vcpu.get_regs().rip == 0x100002

@@ -8,6 +8,7 @@ import sys
 from importlib.resources import files
 
 from toyvisor.commands.output import check_writable, write_output
+from toyvisor.errors import UsageError
 from toyvisor.learn.cost_file import read_costs, shipped_costs
 from toyvisor.learn.experiment import run_experiment
 
@@ -17,6 +18,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.print_costs:
         sys.stdout.write(files("toyvisor.learn").joinpath("costs.toml").read_text("utf-8"))
         return 0
+    if arguments.svg == "-" and (arguments.json or arguments.csv):
+        raise UsageError("--svg - and --json or --csv both want standard output")
     check_writable(arguments.svg)
     costs = read_costs(arguments.costs) if arguments.costs else shipped_costs()
 

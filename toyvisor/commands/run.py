@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 
 from toyvisor.commands.output import abandon_output, check_writable, write_bytes, write_lines
@@ -12,9 +11,9 @@ from toyvisor.errors import InputError, UsageError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.console import Console
 from toyvisor.host.net import open_net
-from toyvisor.qemu.machine import DEFAULT_BUDGET, Machine
+from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.result import RunResult, collect
-from toyvisor.qemu.vcpu_thread import Ending, Outcome
+from toyvisor.qemu.vcpu_thread import Outcome
 
 MISTAKES_SHOWN = 8
 
@@ -38,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
         open_net(net_option) as net,
         Machine(program, net, trace=arguments.trace is not None, console=console) as machine,
     ):
-        result = collect(machine, run_until_ctrl_c(machine, arguments.max_instructions))
+        result = collect(machine, machine.run(arguments.max_instructions))
         if arguments.trace is not None:
             from toyvisor.trace.jsonl import to_jsonl
 
@@ -61,34 +60,6 @@ def _summarise(result: RunResult, program: Program, console: Console) -> None:
     if console.output and not console.output.endswith(b"\n"):
         print()
     print_summary(result, program)
-
-
-def run_until_ctrl_c(machine: Machine, max_instructions: int = DEFAULT_BUDGET) -> Ending:
-    """Run the guest; Ctrl-C kicks it out, as a signal does QEMU's vCPU thread.
-
-    Python's own way, an exception wherever the program happens to be, would be lost when
-    that is a callback from C. Raises KeyboardInterrupt once the guest has left.
-    """
-    kicked = False
-
-    def kick(_number: int, _frame: object) -> None:
-        nonlocal kicked
-        if kicked:  # it does not leave: the second time is the rough way
-            raise KeyboardInterrupt
-        kicked = True
-        machine.vcpu.deadline = 0
-
-    try:
-        before = signal.signal(signal.SIGINT, kick)
-    except ValueError:  # not the main thread: no signal comes here
-        return machine.run(max_instructions)
-    try:
-        ending = machine.run(max_instructions)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if kicked:
-        raise KeyboardInterrupt
-    return ending
 
 
 def complain(result: RunResult) -> None:

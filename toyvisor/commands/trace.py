@@ -42,7 +42,7 @@ def _is_stream(path: Path) -> bool:
 
 
 def _run(name: str) -> tuple[Iterator[dict[str, Any]], int]:
-    from toyvisor.commands.run import complain, default_net, run_until_ctrl_c
+    from toyvisor.commands.run import complain, default_net
     from toyvisor.guest.program import load_program
     from toyvisor.host.net import open_net
     from toyvisor.qemu.machine import Machine
@@ -50,6 +50,6 @@ def _run(name: str) -> tuple[Iterator[dict[str, Any]], int]:
 
     program = load_program(name)
     with open_net(default_net(program)) as net, Machine(program, net, trace=True) as machine:
-        result = collect(machine, run_until_ctrl_c(machine))
+        result = collect(machine, machine.run())
         complain(result)
         return map(to_dict, machine.trace), result.exit_status

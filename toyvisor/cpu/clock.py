@@ -105,6 +105,11 @@ class Clock:
         """The present block is over; the next may be the same again."""
         self.state.block_size = 0
 
+    def abandon_block(self, rip: int) -> None:
+        """The present block was left before the instruction at `rip`, to begin there anew."""
+        self.state.with_block = self.before(rip)
+        self.leave_block()
+
     def _block(self, _engine: int, address: int, size: int) -> None:
         """What the native counter leaves to us, or everything where there is none."""
         try:

@@ -22,6 +22,7 @@ from toyvisor.cpu.unicorn_abi import (
     MmioWrite,
     add_hook,
     check,
+    forget_translations,
     library,
 )
 from toyvisor.cpu.vmx import ExitReason
@@ -52,8 +53,10 @@ class MemoryExits:
         self._is_write = False
         self._gpa = self._size = self._data = self._pieces = 0
         self._beyond = self._beyond_value = 0
+        self._is_probe = False  # not an access at all: INS trying its destination
         #: Where an access that began in RAM ran into a device; it was not carried out.
         self.straddled: int | None = None
+        self.watches_ram = False
 
     def cover(self, start: int, end: int) -> None:
         """Guest-physical addresses start..end-1 have no RAM behind them."""
@@ -76,6 +79,27 @@ class MemoryExits:
         add_hook(self._engine, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, hook, start, end - 1)
         self._keep += [*pieces, hook]
 
+    def watch_ram(self, start: int, end: int) -> None:
+        """From now on be told of accesses that begin in RAM, too, to see where they end.
+
+        That slows down every access; so only for a guest that has made one across the border.
+        """
+        self.watches_ram = True
+        hook = MemoryHook(self._ram_access)
+        add_hook(self._engine, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, hook, start, end - 1)
+        self._keep.append(hook)
+        forget_translations(self._engine)
+
+    def _ram_access(self, _engine: int, access: int, gpa: int, size: int, value: int) -> None:
+        if (gpa & 0xFFF) + size > PAGE_SIZE:
+            try:
+                self._is_write = access == UC_MEM_WRITE
+                self._is_probe = False
+                self._unaligned(gpa, size, value)
+                self._pieces = 0
+            except BaseException as failure:
+                self._door.fail(failure)
+
     def _access(self, _engine: int, access: int, gpa: int, size: int, value: int) -> None:
         """Unicorn announces an access."""
         try:
@@ -86,9 +110,9 @@ class MemoryExits:
             else:
                 self._pieces = 2 if size == 8 else 1
                 self._beyond = 0
-            if is_write and self._has_ins and self._ins.is_probe(value):
-                return
-            self._exit(gpa, size, value)
+            self._is_probe = is_write and bool(self._has_ins) and self._ins.is_probe(value)
+            if not self._is_probe:
+                self._exit(gpa, size, value)
         except BaseException as failure:
             self._door.fail(failure)
 
@@ -144,7 +168,7 @@ class MemoryExits:
             if self._beyond and not gpa & 0xFFF:
                 self._continue_beyond(gpa)
                 return True
-            # It began in RAM, which is not watched.
+            # It began in RAM, which is not watched yet.
             if self.straddled is None:
                 self.straddled = gpa
             library.uc_emu_stop(self._engine)
@@ -157,4 +181,5 @@ class MemoryExits:
         size, self._beyond = self._beyond, 0
         self._gpa = gpa
         self._pieces = self._unaligned_pieces(size, crosses=True) - 1
-        self._exit(gpa, size, self._beyond_value)
+        if not self._is_probe:
+            self._exit(gpa, size, self._beyond_value)

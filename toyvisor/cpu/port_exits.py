@@ -34,7 +34,7 @@ class PortExits:
 
     def _in(self, _engine: int, port: int, size: int) -> int:
         try:
-            self._ins.port_read = True
+            self._ins.note_port_read()
             return self._ahead.pop(0) if self._ahead else self._exit(port, size)
         except BaseException as failure:
             self._door.fail(failure)

@@ -32,6 +32,7 @@ _IDS_32 = {
 SEGMENTS = {"cs": 11, "ds": 17, "es": 28, "fs": 32, "gs": 33, "ss": 49, "tr": 245, "ldt": 244}
 CONTROL = {"cr0": 50, "cr2": 52, "cr3": 53, "cr4": 54, "cr8": 58}
 _IDTR_ID, _GDTR_ID, _MSR_ID = 242, 243, 248
+_FPCW_ID, _FPTAG_ID, _MXCSR_ID = 246, 247, 249
 
 MSR_EFER = 0xC0000080
 
@@ -113,6 +114,12 @@ class Registers:
         """A segment selector or control register by Unicorn's number."""
         self._one.value = value
         library.uc_reg_write(self._engine, register, self._one_reference)
+
+    def reset_fpu(self) -> None:
+        """FNINIT's control word and the reset value of MXCSR, as KVM starts a vCPU with."""
+        self.write_special(_FPCW_ID, 0x37F)
+        self.write_special(_FPTAG_ID, 0xFFFF)
+        self.write_special(_MXCSR_ID, 0x1F80)
 
     def idt(self) -> tuple[int, int]:
         """IDTR: (base, limit)."""

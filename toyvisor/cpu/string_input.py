@@ -27,16 +27,27 @@ class StringInput:
         self._registers = registers
         self._view = view
         self._clock = clock
-        #: Whether INS has read its port, so that the next store is the real one.
-        self.port_read = False
+        self._destination: int | None = None  # RDI when INS last read its port
+
+    def note_port_read(self) -> None:
+        """The guest executes IN or INS."""
+        if self._clock.blocks_with_ins:
+            self._destination = self._registers.read("rdi")
 
     def is_probe(self, value: int) -> bool:
-        """Whether a store to a device is only INS trying the address."""
-        port_read, self.port_read = self.port_read, False
-        return value == 0 and not port_read and self._prefixes() is not None
+        """Whether a store to a device is only INS trying the address.
+
+        The real store follows the port's, with RDI as it was then.
+        """
+        if value or self._prefixes() is None:
+            return False
+        return self._registers.read("rdi") != self._destination
 
     def read_ahead(self, size: int) -> int:
-        """How many elements of `size` bytes KVM reads in one exit: to the page's end at most."""
+        """How many elements of `size` bytes KVM reads in one exit.
+
+        As many as the page has *bytes* left: so it says in pio_in_emulated().
+        """
         prefixes = self._prefixes()
         if prefixes is None or not prefixes & _REPEAT:
             return 1
@@ -44,7 +55,7 @@ class StringInput:
         in_page = self._registers.read("rdi") & 0xFFF
         downwards = self._registers.read("rflags") & _DF
         room = in_page if downwards else PAGE_SIZE - in_page
-        return max(1, min(room // size, _READ_AHEAD_BYTES // size, count))
+        return max(1, min(room, _READ_AHEAD_BYTES // size, count))
 
     def _address_mask(self, prefixes: set[int]) -> int:
         bits = self._view.code_bits()

@@ -37,6 +37,7 @@ UC_MEM_WRITE = 17  # uc_mem_type
 _UC_CTL_TB_REQUEST_CACHE = 8 | (2 << 26) | (3 << 30)
 _UC_CTL_TB_REMOVE_CACHE = 9 | (2 << 26) | (1 << 30)
 _UC_CTL_TB_FLUSH = 10 | (1 << 30)
+_UC_CTL_TLB_FLUSH = 11 | (1 << 30)
 
 
 class Instruction(IntEnum):
@@ -172,3 +173,9 @@ def forget_block(engine: c_void_p, begin: int, end: int) -> None:
 def forget_all_blocks(engine: c_void_p) -> None:
     """Drop all translations: the host wrote to guest code behind Unicorn's back."""
     library.uc_ctl(engine, c_uint32(_UC_CTL_TB_FLUSH))
+
+
+def forget_translations(engine: c_void_p) -> None:
+    """Drop all translated code and addresses: what is watched has changed."""
+    forget_all_blocks(engine)
+    library.uc_ctl(engine, c_uint32(_UC_CTL_TLB_FLUSH))

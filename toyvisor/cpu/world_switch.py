@@ -68,10 +68,12 @@ class Cpu:
         lengths: InstructionLengths,
     ) -> None:
         self.bits = bits
+        self._memory = memory
         self._lengths = lengths
         self._engine = engine = c_void_p()
         check(library.uc_open(UC_ARCH_X86, UC_MODE[bits], ctypes.byref(engine)), "to start")
         self.registers = Registers(engine, bits)
+        self.registers.reset_fpu()
         if bits == 16:
             self._enter_real_mode()
         self.view = GuestView(bits, self.registers, memory)
@@ -86,7 +88,7 @@ class Cpu:
             engine, self.door, self.registers, self.view, self.now
         )
         self._buffers: list[object] = []  # RAM that C points to
-        self._map_guest_physical(memory)
+        self._map_guest_physical()
         self._closing = False
         self._guest = greenlet(self._run)
         #: VM entry: `enter(reply)` runs the guest until its next exit and returns that.
@@ -102,10 +104,10 @@ class Cpu:
         for name in ("cs", "ds", "es", "fs", "gs", "ss"):
             self.registers.write_special(SEGMENTS[name], 0)
 
-    def _map_guest_physical(self, memory: GuestMemory) -> None:
+    def _map_guest_physical(self) -> None:
         """RAM is memory; all the rest, to the end of physical space, exits."""
         free_from = 0
-        for start, end, ram in memory.blocks:
+        for start, end, ram in self._memory.blocks:
             if start > free_from:
                 self._memory_exits.cover(free_from, start)
             buffer = (ctypes.c_char * len(ram)).from_buffer(ram)
@@ -138,8 +140,7 @@ class Cpu:
             failure, door.failure = door.failure, None
             self._host.throw(failure)
         elif self._memory_exits.straddled is not None:
-            gpa, self._memory_exits.straddled = self._memory_exits.straddled, None
-            door.leave((_EPT_VIOLATION, gpa, 0, "straddle"))
+            self._straddled(self._memory_exits.straddled)
         elif self.clock.refused is not None:
             self._finish_slice(*self.clock.refused)
         elif self._instruction_exits.on_hypercall:
@@ -148,6 +149,16 @@ class Cpu:
             self._fetch_failed(error)
         else:
             door.leave((_HLT,))
+
+    def _straddled(self, gpa: int) -> None:
+        """An access that began in RAM ended in a device; it will be tried again, watched."""
+        self._memory_exits.straddled = None
+        self.clock.abandon_block(self.view.rip())
+        if self._memory_exits.watches_ram:
+            self.door.leave((_EPT_VIOLATION, gpa, 0, "straddle"))
+            return
+        for start, end, _ in self._memory.blocks:
+            self._memory_exits.watch_ram(start, end)
 
     def _finish_slice(self, address: int, size: int, count: int) -> None:
         """Run what is left of the time slice: the first instructions of a block."""

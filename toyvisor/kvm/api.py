@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_char, c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum
-from struct import Struct
+from struct import Struct, unpack
 from typing import Any
 
 
@@ -100,6 +100,17 @@ class Internal(ctypes.Structure):
     """kvm_run.internal: KVM itself can't go on."""
 
     _fields_ = (("suberror", c_uint32), ("ndata", c_uint32), ("data", c_uint64 * 16))
+
+
+def emulation_failure(code: bytes) -> tuple[int, ...]:
+    """kvm_run.emulation_failure after its `ndata`: flags, then size and bytes of the code.
+
+    Linux: arch/x86/kvm/x86.c, prepare_emulation_failure_exit(). No code, no bytes.
+    """
+    if not code:
+        return (0,)
+    has_instruction_bytes = 1
+    return (has_instruction_bytes, *unpack("<2Q", bytes([len(code)]) + code.ljust(15, b"\x90")))
 
 
 class _Exit(ctypes.Union):

@@ -36,6 +36,7 @@ from toyvisor.kvm.api import (
     KvmRegs,
     KvmRun,
     KvmSregs,
+    emulation_failure,
 )
 from toyvisor.kvm.cpuid import CpuidRegisters, cpuid
 from toyvisor.kvm.exceptions import exception_name, explain_triple_fault
@@ -102,7 +103,7 @@ class Vcpu:
             ExitReason.EPT_VIOLATION: self._handle_ept,
             ExitReason.EPT_MISCONFIG: self._handle_ept,
             ExitReason.IO_INSTRUCTION: self._handle_io,
-            ExitReason.HLT: lambda exit_: self._return(_HLT, exit_[0]),
+            ExitReason.HLT: self._handle_hlt,
             ExitReason.VMCALL: self._handle_vmcall,
             ExitReason.TRIPLE_FAULT: self._handle_triple_fault,
             ExitReason.EXCEPTION_NMI: self._handle_exception,
@@ -236,6 +237,11 @@ class Vcpu:
         ledger.userspace[_IO] += 1
         return None
 
+    def _handle_hlt(self, exit_: VmExit) -> int | None:
+        """kvm_emulate_halt(): userspace finds RIP behind the HLT; the exit was at it."""
+        self._rip -= 1
+        return self._return(_HLT, exit_[0])
+
     def _handle_vmcall(self, exit_: VmExit) -> int | None:
         """kvm_emulate_hypercall(): most end in the kernel."""
         registers = self.cpu.registers
@@ -286,7 +292,9 @@ class Vcpu:
                 "this KVM does not emulate that"
             )
         code = self.cpu.view.read(self.cpu.view.rip(), 15)
-        return self._internal_error(InternalError.EMULATION, list(code), _EPT_VIOLATION)
+        return self._internal_error(
+            InternalError.EMULATION, emulation_failure(code), _EPT_VIOLATION
+        )
 
     def _emulate_cpuid(self, leaf: int, subleaf: int) -> CpuidRegisters:
         values = cpuid(leaf)

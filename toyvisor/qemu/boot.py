@@ -21,6 +21,7 @@ PML4_START = 0x9000
 PDPT_START = 0xA000
 PD_START = 0xB000
 
+GDT_SIZE = 3 * 8
 CODE_SELECTOR = 0x08
 DATA_SELECTOR = 0x10
 
@@ -32,6 +33,13 @@ _CR4_OSXMMEXCPT = 1 << 10
 _EFER_LME = 1 << 8
 _PTE_PRESENT_WRITE = 0x3
 _PDE_LARGE = 0x80
+
+
+def boot_areas(mode: CpuMode) -> list[tuple[str, int, int]]:
+    """What write_boot_tables() writes: (name, first address, address after the last)."""
+    gdt = ("boot GDT", BOOT_GDT, BOOT_GDT + GDT_SIZE)
+    tables = ("boot page tables", PML4_START, PD_START + 4 * 0x1000)
+    return {CpuMode.REAL: [], CpuMode.PROTECTED: [gdt], CpuMode.LONG: [gdt, tables]}[mode]
 
 
 def write_boot_tables(ram: memoryview, mode: CpuMode) -> None:
@@ -65,7 +73,7 @@ def boot_sregs(mode: CpuMode) -> KvmSregs:
     sregs.cs = _flat(CODE_SELECTOR, 0xB, db=not long_mode, long_mode=long_mode)
     for name in ("ds", "es", "fs", "gs", "ss"):
         setattr(sregs, name, _flat(DATA_SELECTOR, 0x3, db=True, long_mode=False))
-    sregs.gdt.base, sregs.gdt.limit = BOOT_GDT, 3 * 8 - 1
+    sregs.gdt.base, sregs.gdt.limit = BOOT_GDT, GDT_SIZE - 1
     sregs.cr4 = _CR4_OSFXSR | _CR4_OSXMMEXCPT
     if long_mode:
         sregs.cr0 |= CR0_PG

@@ -19,7 +19,7 @@ from toyvisor.kvm.vm import Kvm
 from toyvisor.memory import PAGE_SIZE
 from toyvisor.modes import CpuMode
 from toyvisor.qemu.address_space import AddressSpace
-from toyvisor.qemu.boot import BOOT_STACK_POINTER, boot_sregs, write_boot_tables
+from toyvisor.qemu.boot import BOOT_STACK_POINTER, boot_areas, boot_sregs, write_boot_tables
 from toyvisor.qemu.catalog import (
     DEVICE_TYPES,
     FIRST_IRQ,
@@ -30,7 +30,8 @@ from toyvisor.qemu.catalog import (
     OptionError,
 )
 from toyvisor.qemu.device import DeviceContext, GuestErrorLog, MemoryRegionOps
-from toyvisor.qemu.frame_table import place_frames
+from toyvisor.qemu.frame_table import FRAME_TABLE, FRAME_TABLE_END, place_frames
+from toyvisor.qemu.kick import kicked_by_ctrl_c
 from toyvisor.qemu.vcpu_thread import Ending, kvm_cpu_exec
 from toyvisor.trace.events import Trace
 from toyvisor.trace.ledger import Ledger
@@ -84,9 +85,13 @@ class Machine:
         self.errors.instruction_pointer = self.vcpu.linear_rip
 
     def run(self, max_instructions: int = DEFAULT_BUDGET) -> Ending:
-        """Run until the guest ends or has executed `max_instructions`."""
+        """Run until the guest ends or has executed `max_instructions`.
+
+        Raises KeyboardInterrupt if Ctrl-C was pressed meanwhile, once the guest has left.
+        """
         self.vcpu.deadline = max_instructions
-        return kvm_cpu_exec(self.vcpu, self.memory, self.ports)
+        with kicked_by_ctrl_c(self.vcpu):
+            return kvm_cpu_exec(self.vcpu, self.memory, self.ports)
 
     def close(self) -> None:
         """End the virtual machine."""
@@ -142,12 +147,30 @@ class Machine:
 
     def _load(self) -> None:
         """Boot tables, program, and the frames it is to send, into guest memory."""
-        assembly = self.program.assembly
+        spec, assembly = self.program.spec, self.program.assembly
         end = assembly.origin + len(assembly.image)
-        write_boot_tables(self.ram, self.program.spec.mode)
+        taken = boot_areas(spec.mode)
+        if self.windows and spec.mode is not CpuMode.REAL:
+            taken = [*taken, ("frame table", FRAME_TABLE, FRAME_TABLE_END)]
+        for what, first, after in taken:
+            if assembly.origin < after and first < end:
+                raise spec.key_error(
+                    "origin",
+                    f"the program ({assembly.origin:#x}-{end - 1:#x}) lies on the {what} "
+                    f"({first:#x}-{after - 1:#x})",
+                    "leave origin out, or choose 0x100000 or higher",
+                )
+            if after > spec.memory:
+                raise spec.key_error(
+                    "memory",
+                    f"the {what} ({first:#x}-{after - 1:#x}) does not fit into the memory of "
+                    f"{spec.memory:#x} bytes",
+                    'at least memory = "128K" for this machine',
+                )
+        write_boot_tables(self.ram, spec.mode)
         self.ram[assembly.origin : end] = assembly.image
-        if self.windows and self.program.spec.mode is not CpuMode.REAL:
-            place_frames(self.ram, self.net.frames_in, end, self.program.spec)
+        if self.windows and spec.mode is not CpuMode.REAL:
+            place_frames(self.ram, self.net.frames_in, end, spec)
 
     def _reset_vcpu(self, registers: Mapping[str, int]) -> None:
         self.vcpu.set_sregs(boot_sregs(self.program.spec.mode))

@@ -100,7 +100,7 @@ class Ledger:
             self.trace.emit(COPY, hop.name, length)
 
     # store() and load() leave no trace event of their own: they are a step of every exit,
-    # whose record (kvm/exit_events.py) stands for them too.
+    # whose record (trace/exit_records.py) stands for them too.
 
     def store(
         self, hop: Hop, destination: WritableBuffer, start: int, value: int, size: int
