@@ -93,8 +93,8 @@ class MemoryExits:
     def _ram_access(self, _engine: int, access: int, gpa: int, size: int, value: int) -> None:
         if (gpa & 0xFFF) + size > PAGE_SIZE:
             try:
-                self._is_write = access == UC_MEM_WRITE
-                self._is_probe = False
+                self._is_write = is_write = access == UC_MEM_WRITE
+                self._is_probe = is_write and bool(self._has_ins) and self._ins.is_probe(value)
                 self._unaligned(gpa, size, value)
                 self._pieces = 0
             except BaseException as failure:
