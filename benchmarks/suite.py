@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from benchmarks import bare, ours
 
@@ -67,8 +71,19 @@ def measure(comparison: Comparison, seconds: float) -> Measurement:
 
 def _process(*arguments: str) -> float:
     begin = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, *arguments], check=True, capture_output=True, env=_environment()
+    )
     return time.perf_counter() - begin
+
+
+@cache
+def _environment() -> dict[str, str]:
+    """With bytecode for both sides, as after installing, even where this process keeps none."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": folder.name}
 
 
 COMPARISONS = (

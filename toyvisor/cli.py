@@ -309,6 +309,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _completion_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+    parser.set_defaults(whole_parser=build_parser)
 
 
 class _Command(NamedTuple):

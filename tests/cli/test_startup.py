@@ -12,6 +12,7 @@ HEAVY = (
     "keystone", "capstone", "unicorn", "rich", "rich_argparse", "shtab", "textual", "plotext",
     "dpkt", "platformdirs", "subprocess", "tempfile", "shutil", "hashlib", "random", "threading",
     "importlib.resources", "importlib.metadata", "bz2", "lzma", "asyncio", "socket",
+    "dataclasses", "inspect", "difflib", "platform",
 )  # fmt: skip
 ROOMS = (
     "toyvisor.guest.lexer", "toyvisor.guest.parser", "toyvisor.guest.layout",

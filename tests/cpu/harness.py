@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from toyvisor.cpu.exit_door import KernelHalf
 from toyvisor.cpu.registers import GENERAL
-from toyvisor.cpu.vmx import ExitReason
 from toyvisor.cpu.world_switch import Cpu
+from toyvisor.exit_reasons import ExitReason
 from toyvisor.guest.assembler import assemble_text
 from toyvisor.guest.disassembler import instruction_lengths
 from toyvisor.memory import GuestMemory

@@ -7,7 +7,7 @@ from harness import CODE, HOLE_OPERAND, Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 
 LOOP = """
     mov ecx, 50

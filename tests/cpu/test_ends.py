@@ -9,7 +9,7 @@ import pytest
 from harness import CODE, HOLE, HOLE_OPERAND, RAM_END, Bench
 
 from toyvisor.cpu import registers, unicorn_abi
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from harness import (
     Bench,
 )
 
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 
 PATTERN = bytes(range(0x81, 0x81 + 64))
 ARITHMETIC_FLAGS = 0x8D5

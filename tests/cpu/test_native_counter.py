@@ -9,7 +9,7 @@ from harness import HOLE_OPERAND, Bench
 from test_clock import LOOP
 
 from toyvisor.cpu import clock, native_counter
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 from toyvisor.guest.assembler import assemble_text
 
 

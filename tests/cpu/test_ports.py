@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from harness import CODE, HOLE, RAM_OPERAND, Bench
 
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 
 REGISTER = {1: "al", 2: "ax", 4: "eax"}
 

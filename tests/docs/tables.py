@@ -239,6 +239,7 @@ EVENT_MEANINGS = {
     "memory_region_ops_read": "QEMU had a device answer a load",
     "memory_region_ops_write": "QEMU handed a store to a device",
     "device": "a device did something worth telling, in words",
+    "trace_full": "the trace has reached its limit; the run goes on, unrecorded",
     "guest_error": "the guest broke a rule",
     "virtio_set_status": "the driver wrote Status, or reset the device; this is its value now",
     "virtio_queue_notify": "the kick",

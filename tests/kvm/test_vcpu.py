@@ -6,8 +6,8 @@ import mmap
 
 import pytest
 
-from toyvisor.cpu.vmx import ExitReason
 from toyvisor.errors import UsageError
+from toyvisor.exit_reasons import ExitReason
 from toyvisor.guest.assembler import assemble_text
 from toyvisor.kvm.api import MMIO_DATA_OFFSET, PIO_DATA_OFFSET, KvmExit, KvmRegs
 from toyvisor.kvm.cpuid import cpuid

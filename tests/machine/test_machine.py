@@ -18,6 +18,7 @@ from toyvisor.qemu.frame_table import FRAME_ENTRY, FRAME_TABLE, FRAME_TABLE_HEAD
 from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.result import collect
 from toyvisor.qemu.vcpu_thread import Outcome
+from toyvisor.trace.events import Trace
 
 
 def program(tmp_path: Path, block: str, code: str = "hlt") -> Program:
@@ -261,3 +262,17 @@ def test_the_trace_shows_hlt_where_it_is(tmp_path: Path) -> None:
         [exit_] = [e for e in machine.trace if e.kind.name == "vm_exit"]
         assert exit_.fields["rip"] == 0x100001
         assert machine.vcpu.get_regs().rip == 0x100002
+
+
+def test_a_trace_ends_at_its_limit_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trace, "LIMIT", 100)
+    code = "mov ecx, 1000\n1: out 0x80, al\nloop 1b\nhlt"
+    block = LONG + 'devices = ["debugcon"]'
+    with Machine(program(tmp_path, block, code.replace("0x80", "0xe9")), trace=True) as machine:
+        assert machine.run().outcome is Outcome.HALTED
+        assert machine.trace.is_full
+        assert 100 < len(machine.trace.records) < 110
+        assert list(machine.trace)[-1].kind.name == "trace_full"
+        assert machine.ledger.total_exits == 1001

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from running import BROKEN, EXPECTED, SHIPPED, program, run
 
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 from toyvisor.guest.library import shipped_programs
 from toyvisor.trace.events import VM_EXIT
 
@@ -137,7 +137,7 @@ def test_cpuid_and_hypercalls_never_reach_qemu():
 def test_spin_stops_when_its_budget_is_spent():
     done = run("spin", budget=1234)
     assert done.outcome == "budget"
-    assert "1234 instructions" in done.ending.explanation
+    assert "1,234 instructions" in done.ending.explanation
 
 
 def test_triple_fault_says_why():

@@ -9,7 +9,5 @@ def main(arguments: argparse.Namespace) -> int:
     """Print a completion script, made from the parser itself."""
     import shtab
 
-    from toyvisor.cli import build_parser
-
-    print(shtab.complete(build_parser(), arguments.shell))
+    print(shtab.complete(arguments.whole_parser(), arguments.shell))
     return 0

@@ -50,6 +50,11 @@ def main(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads it, and yet the run went as it went
         abandon_output()
+    if machine.trace.is_full:
+        print(
+            f"the trace is full: it ends after {machine.trace.LIMIT:,} records, before the run did",
+            file=sys.stderr,
+        )
     complain(result)
     return result.exit_status
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ctypes import c_void_p
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenlet import GreenletExit
 
@@ -21,8 +20,7 @@ from toyvisor.cpu.unicorn_abi import library
 VmExit = tuple[Any, ...]
 
 
-@dataclass(slots=True)
-class KernelHalf:
+class KernelHalf(NamedTuple):
     """What KVM does about an exit before anybody thinks of returning to userspace.
 
     A None or False means "not mine", and the vCPU leaves for userspace.

@@ -18,7 +18,7 @@ from toyvisor.cpu.unicorn_abi import (
     add_hook,
     library,
 )
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 
 _CPUID = int(ExitReason.CPUID)
 _VMCALL = int(ExitReason.VMCALL)

@@ -25,7 +25,7 @@ from toyvisor.cpu.unicorn_abi import (
     forget_translations,
     library,
 )
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 from toyvisor.memory import PAGE_SIZE
 
 _EPT_VIOLATION = int(ExitReason.EPT_VIOLATION)

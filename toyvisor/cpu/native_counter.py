@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
+import os
 import sys
 from ctypes import c_uint32, c_uint64, c_void_p
 
@@ -88,7 +88,7 @@ _page: mmap.mmap | None = None
 def native_counter() -> int | None:
     """The address of CODE in executable memory; None where it can't run."""
     global _page
-    if platform.machine() not in ("x86_64", "AMD64") or sys.platform == "win32":
+    if sys.platform == "win32" or os.uname().machine not in ("x86_64", "amd64"):
         return None
     if _page is None:
         try:

@@ -7,7 +7,7 @@ from ctypes import c_int, c_void_p
 from toyvisor.cpu.exit_door import ExitDoor
 from toyvisor.cpu.string_input import StringInput
 from toyvisor.cpu.unicorn_abi import UC_HOOK_INSN, InHook, Instruction, OutHook, add_hook
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 
 _IO_INSTRUCTION = int(ExitReason.IO_INSTRUCTION)
 

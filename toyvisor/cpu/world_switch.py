@@ -39,7 +39,7 @@ from toyvisor.cpu.unicorn_abi import (
     forget_block,
     library,
 )
-from toyvisor.cpu.vmx import ExitReason
+from toyvisor.exit_reasons import ExitReason
 from toyvisor.memory import PAGE_SIZE, GuestMemory
 
 #: Guest-physical addresses end here (52 bits, the architecture's most).

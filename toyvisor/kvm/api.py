@@ -12,23 +12,7 @@ from enum import IntEnum
 from struct import Struct, unpack
 from typing import Any
 
-
-class KvmExit(IntEnum):
-    """KVM_EXIT_*: why ioctl(KVM_RUN) returned."""
-
-    UNKNOWN = 0
-    EXCEPTION = 1
-    IO = 2
-    HYPERCALL = 3
-    DEBUG = 4
-    HLT = 5
-    MMIO = 6
-    IRQ_WINDOW_OPEN = 7
-    SHUTDOWN = 8
-    FAIL_ENTRY = 9
-    INTR = 10
-    INTERNAL_ERROR = 17
-    SYSTEM_EVENT = 24
+from toyvisor.exit_reasons import KvmExit as KvmExit
 
 
 class InternalError(IntEnum):

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from toyvisor.cpu.clock import FOREVER
 from toyvisor.cpu.exit_door import KernelHalf, VmExit
 from toyvisor.cpu.registers import CONTROL, GENERAL, MSR_EFER, SEGMENTS
-from toyvisor.cpu.vmx import ExitReason
 from toyvisor.cpu.world_switch import Cpu
 from toyvisor.errors import UsageError
+from toyvisor.exit_reasons import ExitReason
 from toyvisor.kvm.api import (
     EXIT_OFFSET,
     IO_LAYOUT,
@@ -121,6 +121,7 @@ class Vcpu:
                 trace.append((trace.now, trace.thread, KVM_RUN.name))
             else:
                 self._trace_completion(self._complete, reply)
+            trace.end_if_full()
         self._complete = None
         cpu = self.cpu
         cpu.door.on_exit = self._note_exit if trace.enabled else None

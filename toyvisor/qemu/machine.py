@@ -6,7 +6,6 @@ devices in their places, the program in memory, and one vCPU ready to run.
 
 from __future__ import annotations
 
-import difflib
 import mmap
 from collections.abc import Mapping, Sequence
 
@@ -141,6 +140,8 @@ class Machine:
             self.memory.map(base, MMIO_WINDOW, device)
 
     def _unknown_device(self, index: int, name: str) -> SourceError:
+        import difflib
+
         close = difflib.get_close_matches(name, DEVICE_TYPES, 1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(DEVICE_TYPES)}"
         return self.program.spec.device_error(index, f"unknown device '{name}'", hint)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from toyvisor.cpu.registers import GENERAL
-from toyvisor.cpu.vmx import ExitReason
-from toyvisor.kvm.api import KvmExit
+from toyvisor.exit_reasons import ExitReason
+from toyvisor.kvm.api import KvmExit, KvmRegs
 from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.vcpu_thread import Ending, Outcome
 
@@ -195,7 +194,7 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
         suppressed=ledger.suppressed,
         sent=machine.net.sent,
         received=[],
-        registers={name: getattr(regs, name) for name in GENERAL},
+        registers={name: getattr(regs, name) for name, *_ in KvmRegs._fields_},
         mistakes=_mistakes(machine),
         mistakes_count=machine.errors.count,
     )

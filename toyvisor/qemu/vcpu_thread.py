@@ -5,8 +5,8 @@ QEMU: accel/kvm/kvm-all.c, kvm_cpu_exec().
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from toyvisor.kvm.api import (
     KVM_EXIT_IO_OUT,
@@ -28,8 +28,7 @@ class Outcome(StrEnum):
     BUDGET = "budget"
 
 
-@dataclass(slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How a run ended, and in one sentence why."""
 
     outcome: Outcome
@@ -43,7 +42,7 @@ def kvm_cpu_exec(vcpu: Vcpu, memory: AddressSpace, ports: AddressSpace) -> Endin
     while True:
         vcpu.run()  # ioctl(KVM_RUN): into the guest, back at the next exit
         match run.fields.exit_reason:
-            case 6:  # KVM_EXIT_MMIO
+            case KvmExit.MMIO:
                 if mmio.is_write:
                     memory.write(mmio.phys_addr, run.mapping, MMIO_DATA_OFFSET, mmio.len)
                 else:
@@ -62,7 +61,7 @@ def kvm_cpu_exec(vcpu: Vcpu, memory: AddressSpace, ports: AddressSpace) -> Endin
             case KvmExit.INTR:
                 return Ending(
                     Outcome.BUDGET,
-                    f"the guest was still running after {vcpu.deadline} instructions",
+                    f"the guest was still running after {vcpu.deadline:,} instructions",
                 )
             case KvmExit.INTERNAL_ERROR:
                 suberror = InternalError(run.internal.suberror)

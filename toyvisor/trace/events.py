@@ -78,6 +78,7 @@ MEMORY_REGION_WRITE = EventKind(
     "memory_region_ops_write", Layer.QEMU, "region", "offset", "value", "size"
 )
 DEVICE = EventKind("device", Layer.QEMU, "device", "what")
+TRACE_FULL = EventKind("trace_full", Layer.QEMU, "records")
 GUEST_ERROR = EventKind("guest_error", Layer.QEMU, "device", "rule", "what")
 VIRTIO_SET_STATUS = EventKind("virtio_set_status", Layer.QEMU, "device", "status")
 VIRTIO_QUEUE_NOTIFY = EventKind("virtio_queue_notify", Layer.QEMU, "device", "queue")
@@ -121,12 +122,18 @@ class Trace:
 
     Records hold numbers and strings only (kinds and hops by name): Python's garbage
     collector then leaves them alone, which is a tenth of the time of a traced exit.
+
+    A guest can't fill the host's memory with its trace: after `LIMIT` records it ends with
+    the event trace_full, and the run goes on without.
     """
 
-    __slots__ = ("append", "enabled", "now", "records", "thread")
+    LIMIT = 1_000_000
+
+    __slots__ = ("append", "enabled", "is_full", "now", "records", "thread")
 
     def __init__(self, *, enabled: bool = False) -> None:
         self.enabled = enabled
+        self.is_full = False
         self.records: list[Event] = []
         #: For the exit path: append a whole record, (now, thread, kind's name, *fields).
         self.append = self.records.append
@@ -137,6 +144,13 @@ class Trace:
     def emit(self, kind: EventKind, *fields: Any) -> None:
         """Append one record at the guest's present time."""
         self.records.append((self.now, self.thread, kind.name, *fields))
+
+    def end_if_full(self) -> None:
+        """Stop recording at the limit; asked at every entry into the guest."""
+        if len(self.records) >= self.LIMIT:
+            self.emit(TRACE_FULL, len(self.records))
+            self.enabled = False
+            self.is_full = True
 
     def events(self) -> Iterator[Event]:
         """The stream: (clock, thread, kind, *fields) for every single event."""

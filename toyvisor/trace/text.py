@@ -8,29 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from toyvisor.exit_reasons import ExitReason, KvmExit
+
 Event = dict[str, Any]
 
-_VMX_REASONS = {
-    0: "EXCEPTION_NMI",
-    1: "EXTERNAL_INTERRUPT",
-    2: "TRIPLE_FAULT",
-    10: "CPUID",
-    12: "HLT",
-    18: "VMCALL",
-    30: "IO_INSTRUCTION",
-    48: "EPT_VIOLATION",
-    49: "EPT_MISCONFIG",
-    52: "PREEMPTION_TIMER",
-}
-_KVM_EXITS = {
-    2: "KVM_EXIT_IO",
-    3: "KVM_EXIT_HYPERCALL",
-    5: "KVM_EXIT_HLT",
-    6: "KVM_EXIT_MMIO",
-    8: "KVM_EXIT_SHUTDOWN",
-    10: "KVM_EXIT_INTR",
-    17: "KVM_EXIT_INTERNAL_ERROR",
-}
+_VMX_REASONS = {int(reason): reason.name for reason in ExitReason}
+_KVM_EXITS = {int(reason): f"KVM_EXIT_{reason.name}" for reason in KvmExit}
 
 
 def _vm_exit(e: Event) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Bits:
+class Bits(NamedTuple):
     """A bit or a field of bits in a register."""
 
     name: str
@@ -20,8 +19,7 @@ class Bits:
         return ((1 << self.width) - 1) << self.low
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """One register, or a buffer of `width` bytes. `access` is R, W or RW."""
 
     offset: int
