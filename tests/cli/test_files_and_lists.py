@@ -121,7 +121,7 @@ def test_doctor_names_every_package_the_project_depends_on(toyvisor):
     assert wanted <= set(json.loads(toyvisor("doctor", "--json").text))
 
 
-@pytest.mark.parametrize("package", ["unicorn", "capstone", "greenlet", "plotext"])
+@pytest.mark.parametrize("package", ["unicorn", "capstone", "greenlet", "dpkt"])
 def test_doctor_says_how_to_get_a_package(toyvisor, monkeypatch, package):
     real = doctor.version
 

@@ -9,7 +9,7 @@ import pytest
 from asking import environment
 
 HEAVY = (
-    "keystone", "capstone", "unicorn", "rich", "rich_argparse", "shtab", "textual", "plotext",
+    "keystone", "capstone", "unicorn", "rich", "rich_argparse", "shtab", "textual",
     "dpkt", "platformdirs", "subprocess", "tempfile", "shutil", "hashlib", "random", "threading",
     "importlib.resources", "importlib.metadata", "bz2", "lzma", "asyncio", "socket",
     "dataclasses", "inspect", "difflib", "platform",
@@ -52,7 +52,7 @@ def test_a_run_for_a_script_imports_nothing_heavy():
 def test_a_run_for_a_person_adds_the_summary_only():
     found = imported("run", "add") - imported("run", "add", "--json")
     assert {"rich", "toyvisor.ui.summary"} <= found
-    assert found.isdisjoint({"keystone", "capstone", "unicorn", "dpkt", "plotext", *ROOMS[:9]})
+    assert found.isdisjoint({"keystone", "capstone", "unicorn", "dpkt", *ROOMS[:9]})
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["run", "add", "--bogus"], ["run"], []])

@@ -46,7 +46,6 @@ BEHIND = {
     "capstone": "guest",
     "platformdirs": "guest",
     "dpkt": "host",
-    "plotext": "ui",
     "rich_argparse": "cli",
     "shtab": "commands",
 }

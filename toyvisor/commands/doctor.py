@@ -6,10 +6,11 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
 from toyvisor import __version__
 from toyvisor.errors import ToyvisorError
@@ -28,7 +29,7 @@ class Finding:
 
 def main(arguments: argparse.Namespace) -> int:
     """Look at everything; status 1 if something needed is missing."""
-    findings = [check() for check in _CHECKS]
+    findings = [check() for check in _checks()]
     if arguments.json:
         print(json.dumps({f.name: {"state": f.state, "detail": f.detail} for f in findings}))
     else:
@@ -103,20 +104,19 @@ def _kvm() -> Finding:
     return Finding(path, GOOD, "there; Toyvisor does not use it yet")
 
 
-_CHECKS: tuple[Callable[[], Finding], ...] = (
-    _python,
-    _toyvisor,
-    _package("unicorn"),
-    _package("keystone-engine"),
-    _package("capstone"),
-    _package("greenlet"),
-    _package("rich"),
-    _package("rich-argparse"),
-    _package("shtab"),
-    _package("platformdirs"),
-    _package("dpkt"),
-    _package("plotext"),
-    _processor,
-    _cache,
-    _kvm,
-)
+def _dependencies() -> list[str]:
+    """What the project says it needs, as it was installed; nothing if it is not."""
+    try:
+        stated = requires("toyvisor") or []
+    except PackageNotFoundError:
+        return []
+    names = [re.match(r"[\w.-]+", line) for line in stated if "extra ==" not in line]
+    return [name[0] for name in names if name]
+
+
+def _checks() -> Iterator[Callable[[], Finding]]:
+    yield _python
+    yield _toyvisor
+    for distribution in _dependencies():
+        yield _package(distribution)
+    yield from (_processor, _cache, _kvm)
