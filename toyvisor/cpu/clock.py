@@ -76,11 +76,11 @@ class Clock:
         #: What a callback raised is told here (ExitDoor.fail).
         self.fail: Callable[[BaseException], None] = _raise
         self._limit = FOREVER
-        self.state = ClockState(
-            limit=BREATH,
-            table=ctypes.addressof(self._table),
-            slow_path=ctypes.cast(self._block_hook, c_void_p),
-        )
+        self._state_bytes = bytearray(ctypes.sizeof(ClockState))
+        self.state = ClockState.from_buffer(self._state_bytes)
+        self.state.limit = BREATH
+        self.state.table = ctypes.addressof(self._table)
+        self.state.slow_path = ctypes.cast(self._block_hook, c_void_p).value
         counter = native_counter()
         callback = self._block_hook if counter is None else c_void_p(counter)
         add_hook(engine, UC_HOOK_BLOCK, callback, 1, 0, user_data=ctypes.addressof(self.state))
@@ -168,7 +168,7 @@ class Clock:
 
     def before(self, rip: int) -> int:
         """Instructions executed before the one at linear address `rip`."""
-        with_block, _, block, size, count = _READ_STATE(self.state)
+        with_block, _, block, size, count = _READ_STATE(self._state_bytes)
         if not block <= rip < block + size:
             return int(with_block)
         known = self._position.get(rip)

@@ -121,7 +121,8 @@ class Vcpu:
                 trace.append((trace.now, trace.thread, KVM_RUN.name))
             else:
                 self._trace_completion(self._complete, reply)
-            trace.end_if_full()
+            if len(trace.records) >= trace.LIMIT:
+                trace.end()
         self._complete = None
         cpu = self.cpu
         cpu.door.on_exit = self._note_exit if trace.enabled else None

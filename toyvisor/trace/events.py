@@ -145,12 +145,11 @@ class Trace:
         """Append one record at the guest's present time."""
         self.records.append((self.now, self.thread, kind.name, *fields))
 
-    def end_if_full(self) -> None:
-        """Stop recording at the limit; asked at every entry into the guest."""
-        if len(self.records) >= self.LIMIT:
-            self.emit(TRACE_FULL, len(self.records))
-            self.enabled = False
-            self.is_full = True
+    def end(self) -> None:
+        """Stop recording: KVM finds at an entry that the limit is reached."""
+        self.emit(TRACE_FULL, len(self.records))
+        self.enabled = False
+        self.is_full = True
 
     def events(self) -> Iterator[Event]:
         """The stream: (clock, thread, kind, *fields) for every single event."""
