@@ -11,8 +11,10 @@ import argparse
 import functools
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
 from toyvisor import __version__
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = 0
     try:
         arguments = _parse(list(sys.argv[1:] if argv is None else argv))
-        command = importlib.import_module(f"toyvisor.commands.{arguments.command}")
+        with _quick_ctrl_c():
+            command = importlib.import_module(f"toyvisor.commands.{arguments.command}")
         status = command.main(arguments)
         sys.stdout.flush()
     except ToyvisorError as error:
@@ -65,6 +68,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = error.filename or "standard output"
         return _fail(InputError(f"{where}: {error.strerror or error}"))
     return status
+
+
+@contextmanager
+def _quick_ctrl_c() -> Iterator[None]:
+    """While modules load there is nothing to tidy up, and an exception may come out mangled."""
+
+    def leave(_number: int, _frame: object) -> None:
+        os.write(2, b"interrupted\n")
+        os._exit(EXIT_INTERRUPTED)
+
+    try:
+        before = signal.signal(signal.SIGINT, leave)
+    except ValueError:  # not the main thread: no signal comes here
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _fail(error: ToyvisorError) -> int:
@@ -297,7 +319,7 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print a JSON array, one object a row")
     parser.add_argument(
         "--seconds",
         metavar="S",

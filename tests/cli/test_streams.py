@@ -247,7 +247,14 @@ def test_ctrl_c_ends_a_run(tmp_path, loop, options):
     status, seconds, errors = interrupted(["run", program, "--max-instructions", EVER, *options])
     assert status == 130
     assert seconds < 1.5
-    assert errors == "interrupted\n"
+    found = re.fullmatch(
+        r"\n(\S+:\d+) \(0x\w+\): stopped after ([\d,]+) instructions and [\d,]+ exits\n"
+        r"interrupted\n",
+        errors,
+    )
+    assert found, errors
+    assert found[1].endswith("spin.s:14" if loop == "spin" else ("loop.s:4", "loop.s:5"))
+    assert int(found[2].replace(",", "")) > 1000
 
 
 def test_ctrl_c_leaves_no_half_capture(tmp_path):

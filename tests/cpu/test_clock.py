@@ -140,3 +140,21 @@ def test_the_program_starts_at_time_zero() -> None:
     with Bench(64, "hlt") as bench:
         assert bench.cpu.now() == 0
         assert bench.cpu.view.rip() == CODE
+
+
+def test_a_store_into_its_own_block_is_counted_once() -> None:
+    source = "mov byte ptr [rbx], 0x90\nnop\nlast: hlt\nhlt"
+    with Bench(64, source) as bench:
+        bench.cpu.registers.write("rbx", bench.symbols["last"])
+        assert bench.step().reason == ExitReason.HLT
+        assert bench.cpu.now() == 4
+
+
+def test_a_stack_that_grows_over_the_code_does_not_hurt_the_host() -> None:
+    for pushes in range(1, 9):
+        source = "push rax\n" * pushes + "hlt"
+        with Bench(64, source, rsp=CODE + 24, rax=0x9090909090909090) as bench:
+            bench.cpu.clock.limit = 1000
+            while bench.step().size:
+                pass
+            assert 0 < bench.cpu.now() <= 1000

@@ -34,6 +34,7 @@ def test_an_exception_with_a_gate_is_told_as_an_exception() -> None:
         bench.cpu.registers.set_idt(0x9000, 16 * 7 - 1)
         end = bench.step()
         assert (end.reason, end.address, end.rip) == (ExitReason.EXCEPTION_NMI, 6, CODE)
+        assert bench.exit_counts[ExitReason.EXCEPTION_NMI] == 1
 
 
 @pytest.mark.parametrize("target", [HOLE, RAM_END, 0xD0000000, 0x7FFF_FFFF_F000])

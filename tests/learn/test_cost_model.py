@@ -162,3 +162,13 @@ def test_no_text_makes_the_reader_fail_otherwise(text):
     except SourceError:
         return
     assert set(costs) <= set(KEYS)
+
+
+def test_a_changed_figure_does_not_keep_the_shipped_source(tmp_path):
+    mine = tmp_path / "my.toml"
+    text = SHIPPED.read_text("utf-8").replace("cycles = 1762", "cycles = 1000")
+    mine.write_text(text, "utf-8")
+    table = read_costs(mine)
+    assert (table["vmexit"].cycles, table["vmexit"].basis) == (1000, "yours")
+    assert table["vmexit"].source == str(mine)
+    assert table["copy"].source == shipped_costs()["copy"].source

@@ -276,3 +276,22 @@ def test_a_trace_ends_at_its_limit_and_the_run_goes_on(
         assert 100 < len(machine.trace.records) < 110
         assert list(machine.trace)[-1].kind.name == "trace_full"
         assert machine.ledger.total_exits == 1001
+
+
+@pytest.mark.parametrize("code", ["nop", "add eax, 1", "mov eax, 1\nnop\nnop"])
+def test_a_forgotten_hlt_is_found_at_the_last_instruction(tmp_path: Path, code: str) -> None:
+    with Machine(program(tmp_path, LONG, code)) as machine:
+        result = collect(machine, machine.run())
+        assert result.outcome is Outcome.INTERNAL_ERROR
+        assert "is a hlt missing?" in result.explanation
+        assert "jumped" not in result.explanation
+        last = 4 + code.count("\n") + 1
+        assert f"guest.s:{last} (" in result.location
+
+
+def test_a_jump_out_of_the_program_is_not_taken_for_a_forgotten_hlt(tmp_path: Path) -> None:
+    with Machine(program(tmp_path, LONG, "mov eax, 0x300000\njmp rax")) as machine:
+        result = collect(machine, machine.run())
+        assert "jumped to 0x300000" in result.explanation
+        assert "hlt" not in result.explanation
+        assert "guest.s:6 (" in result.location

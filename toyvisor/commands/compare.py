@@ -38,7 +38,10 @@ def main(arguments: argparse.Namespace) -> int:
     elif arguments.csv:
         sys.stdout.write(to_csv(experiment))
     elif arguments.svg != "-":
-        render(experiment, Console(highlight=False))
+        console = Console(highlight=False)
+        with console.capture() as screen:
+            render(experiment, console)
+        sys.stdout.write(screen.get())  # Rich itself would exit with 1 if nobody reads on
     if arguments.svg:
         write_output(arguments.svg, to_svg(experiment))
     return 0

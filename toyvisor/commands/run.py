@@ -12,7 +12,7 @@ from toyvisor.guest.program import Program, load_program
 from toyvisor.host.console import Console
 from toyvisor.host.net import open_net
 from toyvisor.qemu.machine import Machine
-from toyvisor.qemu.result import RunResult, collect
+from toyvisor.qemu.result import RunResult, collect, source_place
 from toyvisor.qemu.vcpu_thread import Outcome
 
 MISTAKES_SHOWN = 8
@@ -31,13 +31,20 @@ def main(arguments: argparse.Namespace) -> int:
     program = load_program(arguments.program)
     check_writable(arguments.trace, program.path)
     quiet = arguments.json or arguments.trace == "-"
+    if arguments.net is not None and not has_card(program):
+        raise UsageError(f"--net: {program.name} has no network card")
     net_option = arguments.net if arguments.net is not None else default_net(program)
     console = Console(on_output=None if quiet else write_bytes)
     with (
         open_net(net_option) as net,
         Machine(program, net, trace=arguments.trace is not None, console=console) as machine,
     ):
-        result = collect(machine, machine.run(arguments.max_instructions))
+        try:
+            ending = machine.run(arguments.max_instructions)
+        except KeyboardInterrupt:
+            print(f"\n{_where(machine)}", file=sys.stderr)
+            raise
+        result = collect(machine, ending)
         if arguments.trace is not None:
             from toyvisor.trace.jsonl import to_jsonl
 
@@ -59,6 +66,15 @@ def main(arguments: argparse.Namespace) -> int:
     return result.exit_status
 
 
+def _where(machine: Machine) -> str:
+    """Where Ctrl-C met the guest."""
+    place = source_place(machine, machine.vcpu.linear_rip())
+    return (
+        f"{place}: stopped after {machine.vcpu.instructions:,} instructions "
+        f"and {machine.ledger.total_exits:,} exits"
+    )
+
+
 def _summarise(result: RunResult, program: Program, console: Console) -> None:
     from toyvisor.ui.summary import print_summary
 
@@ -78,9 +94,14 @@ def complain(result: RunResult) -> None:
         print(f"{result.location}: {result.outcome}: {result.explanation}", file=sys.stderr)
 
 
+def has_card(program: Program) -> bool:
+    """Whether the program's machine has a device that sends packets."""
+    return any(device.type.endswith(("-net", "-nic")) for device in program.spec.devices)
+
+
 def default_net(program: Program) -> str | None:
     """What a program with a network card sends if nobody says: the shipped capture."""
-    if not any(device.type.endswith(("-net", "-nic")) for device in program.spec.devices):
+    if not has_card(program):
         return None
     from toyvisor.guest.library import guest_programs_dir
 

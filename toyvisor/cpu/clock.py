@@ -121,9 +121,7 @@ class Clock:
         state = self.state
         count = self._instructions_in.get(address | size << 64)
         if count is None:
-            # Unicorn does not announce the very first block it translates.
-            self._learn(translated_block(self._engine, address))
-            count = self._instructions_in[address | size << 64]
+            count = self._unannounced(address, size)
         if state.block <= address and address + size < state.block + state.block_size:
             self._take_back(address)
         now = state.with_block + count
@@ -138,6 +136,12 @@ class Clock:
         state.block_size = size
         state.block_instructions = count
         self._table[table_slot(address)] = TableEntry(address, size, count)
+
+    def _unannounced(self, address: int, size: int) -> int:
+        """Unicorn does not announce its first block, nor a store that changes its own block."""
+        self._learn(translated_block(self._engine, address))
+        known = self._instructions_in.get(address | size << 64)
+        return len(self._lengths(address, size)) if known is None else known
 
     def _take_back(self, address: int) -> None:
         """The last block was left at `address`: a store changed the block's own code.
@@ -186,6 +190,10 @@ class Clock:
             address += length
             done += 1
         return done
+
+    def fell_through_to(self, rip: int) -> bool:
+        """Whether the last block ends where `rip` is."""
+        return bool(self.state.block + self.state.block_size == rip)
 
     def last_instruction(self) -> int:
         """The address of the last block's last instruction."""

@@ -118,6 +118,6 @@ class InstructionExits:
         """
         _base, limit = self._registers.idt()
         if _GATE_SIZE[self._view.code_bits()] * (vector + 1) - 1 <= limit:
-            self._door.to_host((_EXCEPTION_NMI, vector))
+            self._door.leave((_EXCEPTION_NMI, vector))
         else:
             self._door.leave((_TRIPLE_FAULT, vector))

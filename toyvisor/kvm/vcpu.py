@@ -183,6 +183,11 @@ class Vcpu:
         """The linear address of the present instruction."""
         return self.cpu.view.rip()
 
+    @property
+    def ran_on(self) -> bool:
+        """Whether the guest came to its present instruction without a jump."""
+        return self.cpu.clock.fell_through_to(self.cpu.view.rip())
+
     def last_branch_from(self) -> int:
         """The linear address of the instruction that led to the present code."""
         return self.cpu.last_branch_from()
@@ -284,8 +289,9 @@ class Vcpu:
 
     def _handle_emulation_failure(self, gpa: int, why: str) -> int | None:
         if why == "fetch":
+            came = "ran on" if self.ran_on else "jumped"
             self.explanation = (
-                f"the guest jumped to {gpa:#x}, where there is no RAM to execute from; "
+                f"the guest {came} to {gpa:#x}, where there is no RAM to execute from; "
                 "KVM can't emulate code that it can't read"
             )
         else:

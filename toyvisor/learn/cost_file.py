@@ -30,7 +30,16 @@ def read_costs(path: str | Path) -> CostTable:
     Raises InputError if the file can't be read, SourceError for what is wrong in it.
     """
     name = str(path)
-    return shipped_costs().changed(_Parser(name, _read(name)).costs())
+    shipped = shipped_costs()
+    costs = _Parser(name, _read(name)).costs()
+    return shipped.changed({key: _cited(cost, shipped[key], name) for key, cost in costs.items()})
+
+
+def _cited(cost: Cost, shipped: Cost, name: str) -> Cost:
+    """Where a shipped figure was changed but its source left, the source is the file."""
+    if cost.cycles != shipped.cycles and cost.source == shipped.source:
+        return Cost(cost.cycles, "yours", name)
+    return cost
 
 
 @cache

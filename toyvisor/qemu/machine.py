@@ -71,6 +71,8 @@ class Machine:
         self.memory = AddressSpace("memory", PAGE_SIZE, self.ledger, self.errors)
         self.ports = AddressSpace("I/O", 1, self.ledger, self.errors)
         self.devices: dict[str, MemoryRegionOps] = {}
+        #: Frames in the frame table.
+        self.frames_given = 0
         #: (name, first address, interrupt line) of the devices in memory windows
         self.windows: list[tuple[str, int, int]] = []
 
@@ -172,6 +174,7 @@ class Machine:
         self.ram[assembly.origin : end] = assembly.image
         if self.windows and spec.mode is not CpuMode.REAL:
             place_frames(self.ram, self.net.frames_in, end, spec)
+            self.frames_given = len(self.net.frames_in)
 
     def _reset_vcpu(self, registers: Mapping[str, int]) -> None:
         self.vcpu.set_sregs(boot_sregs(self.program.spec.mode))

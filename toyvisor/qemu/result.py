@@ -72,6 +72,8 @@ class RunResult(NamedTuple):
     registers: dict[str, int]
     mistakes: list[GuestMistake]
     mistakes_count: int
+    #: Frames that the program was given to send.
+    frames_given: int
 
     @property
     def total_exits(self) -> int:
@@ -175,7 +177,7 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
         program=machine.program.name,
         accel="toy",
         outcome=ending.outcome,
-        explanation=ending.explanation,
+        explanation=ending.explanation + _hint_of_the_end(machine, ending),
         location=_ending_place(machine, ending),
         instructions=machine.vcpu.instructions,
         console=machine.console.text,
@@ -197,7 +199,26 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
         registers={name: getattr(regs, name) for name, *_ in KvmRegs._fields_},
         mistakes=_mistakes(machine),
         mistakes_count=machine.errors.count,
+        frames_given=machine.frames_given,
     )
+
+
+def _ran_past_the_end(machine: Machine, ending: Ending) -> bool:
+    """Whether the guest went on behind its last instruction until there was no RAM."""
+    assembly = machine.program.assembly
+    end = assembly.origin + len(assembly.image)
+    vcpu = machine.vcpu
+    return (
+        ending.outcome is Outcome.INTERNAL_ERROR
+        and vcpu.ran_on
+        and end <= vcpu.last_branch_from() < vcpu.linear_rip()
+    )
+
+
+def _hint_of_the_end(machine: Machine, ending: Ending) -> str:
+    if not _ran_past_the_end(machine, ending):
+        return ""
+    return "; it ran past the end of its program, through empty memory: is a hlt missing?"
 
 
 def _ending_place(machine: Machine, ending: Ending) -> str:
@@ -206,6 +227,9 @@ def _ending_place(machine: Machine, ending: Ending) -> str:
     if ending.outcome is Outcome.HALTED:
         return source_place(machine, rip - 1)  # HLT has one byte, and is done
     listing = machine.program.assembly.listing
+    if _ran_past_the_end(machine, ending):
+        code = [line for line in listing.lines if line.data]
+        return source_place(machine, code[-1].address if code else rip)
     if listing.at(rip) is None:
         came_from = machine.vcpu.last_branch_from()
         if listing.at(came_from) is not None:

@@ -86,7 +86,10 @@ def _facts(result: RunResult) -> list[RenderableType]:
         )
     if result.sent:
         total = sum(map(len, result.sent))
-        facts.append(f"[bold]Packets sent[/]: {len(result.sent):,} ({total:,} bytes)")
+        count = f"{len(result.sent):,}"
+        if len(result.sent) != result.frames_given:
+            count += f" of the {result.frames_given:,} that were given"
+        facts.append(f"[bold]Packets sent[/]: {count} ({total:,} bytes)")
     return facts
 
 
@@ -95,7 +98,9 @@ def _headline(result: RunResult, program: Program) -> Text:
     text = Text(f"{result.program}: ") + Text(words, style=f"bold {colour}")
     text += Text(f" after {_counted(result.instructions, 'instruction')}")
     meant = _EXPECTED[program.spec.expect]
-    if result.outcome is meant and meant is not Outcome.HALTED:
+    if result.outcome is not meant and program.spec.expect != "halt":
+        text += Text(f", but its machine block expects: {program.spec.expect}")
+    elif result.outcome is meant and meant is not Outcome.HALTED:
         text += Text(", as it is meant to")
     if result.mistakes_count:
         errors = _counted(result.mistakes_count, "guest error")
