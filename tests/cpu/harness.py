@@ -10,7 +10,7 @@ import mmap
 from dataclasses import dataclass, field
 
 from toyvisor.cpu.exit_door import KernelHalf
-from toyvisor.cpu.registers import GENERAL
+from toyvisor.cpu.registers import CONTROL, GENERAL
 from toyvisor.cpu.world_switch import Cpu
 from toyvisor.exit_reasons import ExitReason
 from toyvisor.guest.assembler import assemble_text
@@ -79,6 +79,7 @@ class Bench:
             lambda leaf, subleaf: (leaf, 0x22, subleaf, 0x44),
         )
         self.cpu = Cpu(bits, memory, self.exit_counts, kernel, lengths)
+        self.cpu.registers.write_special(CONTROL["cr4"], 0x600)  # OSFXSR, OSXMMEXCPT
         start = {"rip": CODE, "rsp": STACK, "rflags": 2} | registers
         self.cpu.registers.set_general(tuple(start.get(name, 0) for name in GENERAL))
 

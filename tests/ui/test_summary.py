@@ -53,7 +53,7 @@ def test_a_network_card_adds_packets_and_the_ring(summary):
 @pytest.mark.parametrize(
     ("program", "first"),
     [
-        ("triple_fault", "shut down (triple fault) after 2 instructions, as it is meant to"),
+        ("triple_fault", "shut down (triple fault) after 1 instruction, as it is meant to"),
         ("spin", "instruction budget spent after 900 instructions, as it is meant to"),
     ],
 )

@@ -93,7 +93,7 @@ class Clock:
 
     @limit.setter
     def limit(self, instructions: int) -> None:
-        self._limit = instructions
+        self._limit = instructions = max(0, instructions)
         self.state.limit = min(instructions, self.with_block + BREATH)
 
     @property
@@ -123,7 +123,7 @@ class Clock:
         if count is None:
             count = self._unannounced(address, size)
         if state.block <= address and address + size < state.block + state.block_size:
-            self._take_back(address)
+            self._take_back(address, size)
         now = state.with_block + count
         if now > state.limit:
             if now > self._limit:
@@ -141,17 +141,22 @@ class Clock:
         """Unicorn does not announce its first block, nor a store that changes its own block."""
         self._learn(translated_block(self._engine, address))
         known = self._instructions_in.get(address | size << 64)
-        return len(self._lengths(address, size)) if known is None else known
+        return len(self.lengths(address, size)) if known is None else known
 
-    def _take_back(self, address: int) -> None:
-        """The last block was left at `address`: a store changed the block's own code.
+    def _take_back(self, address: int, size: int) -> None:
+        """The last block may have been left at `address`: a store changed the block's own code.
 
-        Unicorn then runs that store as a block of its own. Only so can a block begin inside
-        the last one and end before it: left to itself it would run to the same end.
+        Unicorn then runs that store, one whole instruction of the last block, as a block of
+        its own. (A jump into the middle of an instruction also leads inside the last block.)
         """
         state = self.state
-        done = len(self._lengths(state.block, address - state.block))
-        state.with_block -= state.block_instructions - done
+        at = state.block
+        for done, length in enumerate(self.lengths(state.block, state.block_size)):
+            if at == address and length == size:
+                state.with_block -= state.block_instructions - done
+            if at >= address:
+                return
+            at += length
 
     def _translated(self, _engine: int, block: ctypes._Pointer[TranslationBlock]) -> None:
         try:
@@ -165,6 +170,7 @@ class Clock:
             # Translated up to an exit address, Unicorn counts the stop as an instruction.
             count -= 1
         self._instructions_in[block.pc | block.size << 64] = count
+        self._position.clear()  # the code there may have changed
         self._table[table_slot(block.pc)] = TableEntry(block.pc, block.size, count)
         code = self._view.read(block.pc, block.size)
         if b"\x6c" in code or b"\x6d" in code:
@@ -184,7 +190,7 @@ class Clock:
         """How many instructions of the block come before `rip`."""
         address = block
         done = 0
-        for length in self._lengths(block, size):
+        for length in self.lengths(block, size):
             if address >= rip:
                 break
             address += length
@@ -198,11 +204,26 @@ class Clock:
     def last_instruction(self) -> int:
         """The address of the last block's last instruction."""
         state = self.state
-        return int(state.block) + sum(self._lengths(state.block, state.block_size)[:-1])
+        return int(state.block) + sum(self.lengths(state.block, state.block_size)[:-1])
 
-    def _lengths(self, address: int, size: int) -> Sequence[int]:
-        code = self._view.read(address, size)
-        return self._instruction_lengths(code, address, self._view.code_bits())
+    def lengths(self, address: int, size: int) -> list[int]:
+        """Lengths in bytes of the instructions of a translated block (or of its beginning)."""
+        code, bits = self._view.read(address, size), self._view.code_bits()
+        found = list(self._instruction_lengths(code, address, bits))
+        while (done := sum(found)) < len(code):
+            found.append(self._measure(address + done, address + size))
+            done += found[-1]
+            found += self._instruction_lengths(code[done:], address + done, bits)
+        return found
+
+    def _measure(self, address: int, end: int) -> int:
+        """The length of an instruction that the disassembler does not know but Unicorn runs."""
+        whole = translated_block(self._engine, address)
+        for length in range(1, min(16, end - address)):
+            rest = translated_block(self._engine, address + length)
+            if rest.pc + rest.size == whole.pc + whole.size and rest.icount == whole.icount - 1:
+                return length
+        return end - address
 
     def cut(self, address: int, size: int) -> None:
         """Only the first `size` bytes of the block at `address` will run next."""

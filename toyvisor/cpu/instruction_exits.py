@@ -26,7 +26,8 @@ _TRIPLE_FAULT = int(ExitReason.TRIPLE_FAULT)
 _EXCEPTION_NMI = int(ExitReason.EXCEPTION_NMI)
 _HYPERCALLS = (b"\x0f\x01\xc1", b"\x0f\x01\xd9")  # vmcall, vmmcall
 _GATE_SIZE = {16: 4, 32: 8, 64: 16}  # of the IVT, and of the IDT in each mode
-_UD = 6
+_BP, _UD = 3, 6
+_INT3, _INT = 0xCC, 0xCD
 
 
 class InstructionExits:
@@ -52,6 +53,8 @@ class InstructionExits:
             (Instruction.CPUID, self._cpuid),
             (Instruction.RDTSC, self._rdtsc),
             (Instruction.RDTSCP, self._rdtsc),
+            (Instruction.SYSCALL, self._undefined),
+            (Instruction.SYSENTER, self._undefined),
         ):
             hook = InstructionHook(callback)
             self._keep.append(hook)
@@ -84,6 +87,14 @@ class InstructionExits:
             self._door.fail(failure)
         return 1
 
+    def _undefined(self, _engine: int) -> int:
+        """SYSCALL and SYSENTER: nobody has set them up, and delivery is not there yet."""
+        try:
+            self._exception(_UD)
+        except BaseException as failure:
+            self._door.fail(failure)
+        return 1
+
     def _invalid(self, _engine: int) -> int:
         """An instruction Unicorn does not execute: VMCALL exits, others are #UD."""
         try:
@@ -107,9 +118,21 @@ class InstructionExits:
     def _interrupt(self, _engine: int, vector: int) -> None:
         """An exception or INT n."""
         try:
+            self._stand_on_software_interrupt(vector)
             self._exception(vector)
         except BaseException as failure:
             self._door.fail(failure)
+
+    def _stand_on_software_interrupt(self, vector: int) -> None:
+        """INT n that can't be delivered is a fault: RIP stays on it (SDM vol. 2A, INT n).
+
+        Unicorn has moved it behind.
+        """
+        rip = self._view.rip()
+        for code in (bytes([_INT, vector]), bytes([_INT3]) if vector == _BP else b""):
+            if code and self._view.read(rip - len(code), len(code)) == code:
+                self._registers.write("rip", self._registers.rip() - len(code))
+                return
 
     def _exception(self, vector: int) -> None:
         """Deliver through the IDT; what it can't deliver becomes #GP, #DF, triple fault.

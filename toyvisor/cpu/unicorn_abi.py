@@ -34,6 +34,7 @@ UC_HOOK_EDGE_GENERATED = 1 << 15
 UC_MEM_WRITE = 17  # uc_mem_type
 
 # uc_control_type, and the direction bits of uc_ctl's argument (UC_CTL_IO_*)
+_UC_CTL_CPU_MODEL = 7 | (1 << 26) | (1 << 30)
 _UC_CTL_TB_REQUEST_CACHE = 8 | (2 << 26) | (3 << 30)
 _UC_CTL_TB_REMOVE_CACHE = 9 | (2 << 26) | (1 << 30)
 _UC_CTL_TB_FLUSH = 10 | (1 << 30)
@@ -48,6 +49,8 @@ class Instruction(IntEnum):
     OUT = 500
     RDTSC = 608
     RDTSCP = 609
+    SYSCALL = 699
+    SYSENTER = 700
 
 
 class UnicornError(IntEnum):
@@ -153,6 +156,15 @@ def add_hook(
             *extra,
         ),
         "adding a hook",
+    )
+
+
+def set_cpu_model(engine: c_void_p) -> None:
+    """A Nehalem: without RDRAND and RDSEED, which would make every run another one."""
+    uc_cpu_x86_nehalem = 15
+    check(
+        library.uc_ctl(engine, c_uint32(_UC_CTL_CPU_MODEL), c_int(uc_cpu_x86_nehalem)),
+        "choosing the processor's model",
     )
 
 

@@ -10,6 +10,11 @@ before it calls a memory hook or a port hook (`cpu_restore_state` in cputlb.c an
 2.1.4). That holds as long as no code hook and no instruction count is in use; both
 corrupt RFLAGS when they meet an exit, so time is counted in blocks (clock.py).
 
+Where it falls short of that, docs/architecture.md lists under its known limits: SETcc, RCL
+and RCR show wrong flags at their own exit (Unicorn has prepared them before the access), and
+an instruction that loads from a device and stores into the very block it stands in is
+begun twice.
+
 What the exits are: memory_exits.py, port_exits.py, instruction_exits.py.
 """
 
@@ -38,6 +43,7 @@ from toyvisor.cpu.unicorn_abi import (
     forget_all_blocks,
     forget_block,
     library,
+    set_cpu_model,
 )
 from toyvisor.exit_reasons import ExitReason
 from toyvisor.memory import PAGE_SIZE, GuestMemory
@@ -72,6 +78,7 @@ class Cpu:
         self._lengths = lengths
         self._engine = engine = c_void_p()
         check(library.uc_open(UC_ARCH_X86, UC_MODE[bits], ctypes.byref(engine)), "to start")
+        set_cpu_model(engine)
         self.registers = Registers(engine, bits)
         self.registers.reset_fpu()
         if bits == 16:
@@ -125,7 +132,7 @@ class Cpu:
         """Run, find out why Unicorn stopped, leave with that."""
         while not self._closing:
             error = 0
-            if not self._interrupted():  # else by _run_straight
+            if not self._interrupted() and self.clock.refused is None:  # else by _run_straight
                 error = library.uc_emu_start(self._engine, self.registers.rip(), _NOWHERE, 0, 0)
             if not self._closing:
                 self._stopped(error)
@@ -166,11 +173,11 @@ class Cpu:
         clock.refused = None
         clock.leave_block()
         left = clock.limit - clock.with_block
-        if 0 < left < count:
-            lengths = self._lengths(self.view.read(address, size), address, self.view.code_bits())
-            if not self._run_straight(address, sum(lengths[:left])):
-                return
-        self.door.leave((_PREEMPTION_TIMER,))
+        length = sum(clock.lengths(address, size)[:left]) if 0 < left < count else 0
+        if length and not self._run_straight(address, length):
+            return
+        if clock.with_block >= clock.limit:  # it may have been raised at an exit meanwhile
+            self.door.leave((_PREEMPTION_TIMER,))
 
     def _run_straight(self, address: int, length: int) -> bool:
         """Run `length` bytes of code without a branch; False if it ended before, otherwise."""
@@ -178,6 +185,7 @@ class Cpu:
         self.clock.cut(address, length)
         rip = self.registers.rip()
         library.uc_emu_start(self._engine, rip, address + length, 0, 0)
+        self.clock.cut(0, 0)
         return not self._interrupted() and self.view.rip() == address + length
 
     def _fetch_failed(self, error: int) -> None:
@@ -192,7 +200,7 @@ class Cpu:
         length = sum(self._lengths(self.view.read(rip, PAGE_SIZE), rip, self.view.code_bits()))
         if length and self._run_straight(rip, length):
             return
-        if not self._interrupted():
+        if not self._interrupted() and self.clock.refused is None:
             self.door.leave((_EPT_VIOLATION, self.view.rip(), 0, "fetch"))
 
     def close(self) -> None:
@@ -200,14 +208,12 @@ class Cpu:
         if self._closing:
             return
         self._closing = True
-        for _ in range(16):  # a suspended instruction may still have accesses to make
-            if self._guest.dead or not self._guest:
-                break
+        if self._guest:  # suspended in the middle of an instruction: let that come to its end
+            self.door.to_host = lambda _exit: 0
             library.uc_emu_stop(self._engine)
             self.enter(0)
-        if self._guest.dead or not self._guest:
-            library.uc_close(self._engine)
-            self._buffers.clear()
+        library.uc_close(self._engine)
+        self._buffers.clear()
 
     # Looking at it -------------------------------------------------------------------------
 

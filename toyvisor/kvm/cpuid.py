@@ -1,8 +1,8 @@
 """What CPUID answers: KVM's own table (KVM_SET_CPUID2), never QEMU's business at run time.
 
 Intel SDM vol. 2A, CPUID; Linux: Documentation/virt/kvm/x86/cpuid.rst. The features are
-those that Unicorn's processor has (QEMU's model "qemu64" and 64-bit mode): nothing is
-announced that would not run.
+those of QEMU's model "qemu64", all of which Unicorn's processor has: nothing is announced
+that would not run.
 """
 
 from __future__ import annotations

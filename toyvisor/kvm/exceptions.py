@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _PAGE_FAULT = 14
+_INT = b"\xcd"
 
 #: Exceptions by vector (Intel SDM vol. 3, table 7-1).
 _NAMES: dict[int, str] = {
@@ -30,9 +31,15 @@ def exception_name(vector: int) -> str:
     return _NAMES.get(vector, f"interrupt {vector}")
 
 
-def explain_triple_fault(vector: int, idt: tuple[int, int], cr2: int) -> str:
-    """Why the processor gave up. `idt` is (base, limit), `cr2` a page fault's address."""
+def explain_triple_fault(vector: int, code: bytes, idt: tuple[int, int], cr2: int) -> str:
+    """Why the processor gave up.
+
+    `code` is the first byte of the instruction, `idt` (base, limit), `cr2` a page fault's
+    address.
+    """
     what = exception_name(vector)
+    if code == _INT:
+        what = f"software interrupt {vector:#x} (there is no BIOS and no system call here)"
     if vector == _PAGE_FAULT:
         what += f" at {cr2:#x}"
     base, limit = idt

@@ -121,8 +121,6 @@ class Vcpu:
                 trace.append((trace.now, trace.thread, KVM_RUN.name))
             else:
                 self._trace_completion(self._complete, reply)
-            if len(trace.records) >= trace.LIMIT:
-                trace.end()
         self._complete = None
         cpu = self.cpu
         cpu.door.on_exit = self._note_exit if trace.enabled else None
@@ -276,7 +274,8 @@ class Vcpu:
     def _handle_triple_fault(self, exit_: VmExit) -> int | None:
         registers = self.cpu.registers
         cr2 = registers.read_special(CONTROL["cr2"])
-        self.explanation = explain_triple_fault(exit_[1], registers.idt(), cr2)
+        code = self.cpu.view.read(self.cpu.view.rip(), 1)
+        self.explanation = explain_triple_fault(exit_[1], code, registers.idt(), cr2)
         return self._return(_SHUTDOWN, exit_[0])
 
     def _handle_exception(self, exit_: VmExit) -> int | None:
@@ -355,7 +354,10 @@ class Vcpu:
     def _note_exit(self, rip: int, now: int) -> None:
         """At every exit that is traced: where the guest stands, and what time it is."""
         self._rip = rip
-        self._trace.now = now
+        trace = self._trace
+        trace.now = now
+        if len(trace.records) >= trace.LIMIT and trace.enabled:
+            trace.end()
 
     def _trace_completion(self, pending: VmExit, reply: int | None) -> None:
         hop = self._ledger.kvm_to_guest.name

@@ -82,7 +82,11 @@ class Machine:
         self._add_devices(program.spec.devices)
         self._load()
         self.vcpu = self.vm.create_vcpu()
-        self._reset_vcpu(registers or {})
+        try:
+            self._reset_vcpu(registers or {})
+        except BaseException:
+            self.close()
+            raise
         self.errors.instruction_pointer = self.vcpu.linear_rip
 
     def run(self, max_instructions: int = DEFAULT_BUDGET) -> Ending:

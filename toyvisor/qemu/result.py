@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from toyvisor.exit_reasons import ExitReason
-from toyvisor.kvm.api import KvmExit, KvmRegs
+from toyvisor.kvm.api import InternalError, KvmExit, KvmRegs
 from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.vcpu_thread import Ending, Outcome
 
@@ -167,7 +167,9 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
             vmx[reason.name] = count
             name = REASON_NAMES[reason]
             by_reason[name] = by_reason.get(name, 0) + count
-    if ledger.userspace[KvmExit.INTERNAL_ERROR] and by_reason.get("mmio"):
+    suberror = machine.vcpu.kvm_run.internal.suberror
+    failed = ledger.userspace[KvmExit.INTERNAL_ERROR] and suberror == InternalError.EMULATION
+    if failed and by_reason.get("mmio"):
         # The EPT violation that KVM could not emulate never became an MMIO exit.
         by_reason["internal-error"] = 1
         by_reason["mmio"] -= 1
