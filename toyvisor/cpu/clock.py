@@ -141,7 +141,7 @@ class Clock:
         """Unicorn does not announce its first block, nor a store that changes its own block."""
         self._learn(translated_block(self._engine, address))
         known = self._instructions_in.get(address | size << 64)
-        return len(self.lengths(address, size)) if known is None else known
+        return len(self.lengths(address, size, 1)) if known is None else known
 
     def _take_back(self, address: int, size: int) -> None:
         """The last block may have been left at `address`: a store changed the block's own code.
@@ -151,7 +151,7 @@ class Clock:
         """
         state = self.state
         at = state.block
-        for done, length in enumerate(self.lengths(state.block, state.block_size)):
+        for done, length in enumerate(self._block_lengths()):
             if at == address and length == size:
                 state.with_block -= state.block_instructions - done
             if at >= address:
@@ -183,14 +183,14 @@ class Clock:
             return int(with_block)
         known = self._position.get(rip)
         if known is None or known[0] != block or known[1] != size:
-            known = self._position[rip] = (block, size, self._find(rip, block, size))
+            known = self._position[rip] = (block, size, self._find(rip))
         return int(with_block - count + known[2])
 
-    def _find(self, rip: int, block: int, size: int) -> int:
+    def _find(self, rip: int) -> int:
         """How many instructions of the block come before `rip`."""
-        address = block
+        address = self.state.block
         done = 0
-        for length in self.lengths(block, size):
+        for length in self._block_lengths():
             if address >= rip:
                 break
             address += length
@@ -204,26 +204,29 @@ class Clock:
     def last_instruction(self) -> int:
         """The address of the last block's last instruction."""
         state = self.state
-        return int(state.block) + sum(self.lengths(state.block, state.block_size)[:-1])
+        return int(state.block) + sum(self._block_lengths()[:-1])
 
-    def lengths(self, address: int, size: int) -> list[int]:
-        """Lengths in bytes of the instructions of a translated block (or of its beginning)."""
+    def _block_lengths(self) -> list[int]:
+        state = self.state
+        return self.lengths(state.block, state.block_size, state.block_instructions)
+
+    def lengths(self, address: int, size: int, count: int) -> list[int]:
+        """Lengths in bytes of the `count` instructions of a translated block.
+
+        One that the disassembler does not know gets the length that makes the others fit;
+        several of them are told as one, so fewer than `count` may come back.
+        """
         code, bits = self._view.read(address, size), self._view.code_bits()
-        found = list(self._instruction_lengths(code, address, bits))
-        while (done := sum(found)) < len(code):
-            found.append(self._measure(address + done, address + size))
-            done += found[-1]
-            found += self._instruction_lengths(code[done:], address + done, bits)
-        return found
-
-    def _measure(self, address: int, end: int) -> int:
-        """The length of an instruction that the disassembler does not know but Unicorn runs."""
-        whole = translated_block(self._engine, address)
-        for length in range(1, min(16, end - address)):
-            rest = translated_block(self._engine, address + length)
-            if rest.pc + rest.size == whole.pc + whole.size and rest.icount == whole.icount - 1:
-                return length
-        return end - address
+        known = list(self._instruction_lengths(code, address, bits))
+        done = sum(known)
+        if done >= len(code):
+            return known
+        for length in range(1, min(16, len(code) - done + 1)):
+            rest = code[done + length :]
+            others = self._instruction_lengths(rest, address + done + length, bits)
+            if sum(others) == len(rest) and len(known) + 1 + len(others) == count:
+                return [*known, length, *others]
+        return [*known, len(code) - done]
 
     def cut(self, address: int, size: int) -> None:
         """Only the first `size` bytes of the block at `address` will run next."""

@@ -173,10 +173,15 @@ class Cpu:
         clock.refused = None
         clock.leave_block()
         left = clock.limit - clock.with_block
-        length = sum(clock.lengths(address, size)[:left]) if 0 < left < count else 0
-        if length and not self._run_straight(address, length):
-            return
-        if clock.with_block >= clock.limit:  # it may have been raised at an exit meanwhile
+        lengths = clock.lengths(address, size, count)
+        can_cut = 0 < left < len(lengths)
+        if can_cut and not self._run_straight(address, sum(lengths[:left])):
+            if clock.refused is None:
+                return  # it ended otherwise
+            clock.refused = None  # no instruction ends there after all: end the slice early
+            can_cut = False
+        # The limit may have been raised at an exit meanwhile.
+        if clock.with_block >= clock.limit or not can_cut:
             self.door.leave((_PREEMPTION_TIMER,))
 
     def _run_straight(self, address: int, length: int) -> bool:
