@@ -1,8 +1,13 @@
-"""The three processor modes a guest program can start in."""
+"""The three processor modes a guest program can start in, and the bits that make them."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+#: Control-register and EFER bits (Intel SDM vol. 3, 2.5 and 2.2.1).
+CR0_PE = 1 << 0
+CR0_PG = 1 << 31
+EFER_LMA = 1 << 10
 
 
 class CpuMode(StrEnum):

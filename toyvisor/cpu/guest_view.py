@@ -5,9 +5,7 @@ from __future__ import annotations
 from toyvisor.cpu.paging import translate
 from toyvisor.cpu.registers import CONTROL, MSR_EFER, SEGMENTS, Registers
 from toyvisor.memory import PAGE_SIZE, GuestMemory
-
-_CR0_PE = 1 << 0
-_EFER_LMA = 1 << 10
+from toyvisor.modes import CR0_PE, EFER_LMA
 
 
 class GuestView:
@@ -39,12 +37,12 @@ class GuestView:
         if self._bits != 16 or not self._in_protected_mode():
             return self._bits
         descriptor = self._code_descriptor(self._registers.read_special(SEGMENTS["cs"]))
-        if descriptor >> 53 & 1 and self._registers.read_msr(MSR_EFER) & _EFER_LMA:
+        if descriptor >> 53 & 1 and self._registers.read_msr(MSR_EFER) & EFER_LMA:
             return 64
         return 32 if descriptor >> 54 & 1 else 16
 
     def _in_protected_mode(self) -> bool:
-        return bool(self._registers.read_special(CONTROL["cr0"]) & _CR0_PE)
+        return bool(self._registers.read_special(CONTROL["cr0"]) & CR0_PE)
 
     def _code_descriptor(self, selector: int) -> int:
         base, _limit = self._registers.gdt()

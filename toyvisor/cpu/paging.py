@@ -8,12 +8,11 @@ of an exit can evict the very TLB entry that the suspended access stands on.
 from __future__ import annotations
 
 from toyvisor.memory import GuestMemory
+from toyvisor.modes import CR0_PG, EFER_LMA
 
 _PRESENT, _LARGE = 1 << 0, 1 << 7
 _ADDRESS = 0x000F_FFFF_FFFF_F000
-CR0_PG = 1 << 31
 CR4_PSE, CR4_PAE = 1 << 4, 1 << 5
-EFER_LMA = 1 << 10
 
 
 def translate(

@@ -106,7 +106,6 @@ def _load() -> ctypes.PyDLL:
 library = _load()
 
 _SIGNATURES = {
-    "uc_version": (c_uint, (c_void_p, c_void_p)),
     "uc_open": (c_int, (c_int, c_int, c_void_p)),
     "uc_close": (c_int, (c_void_p,)),
     "uc_reg_read": (c_int, (c_void_p, c_int, c_void_p)),

@@ -42,7 +42,7 @@ from toyvisor.kvm.cpuid import CpuidRegisters, cpuid
 from toyvisor.kvm.exceptions import exception_name, explain_triple_fault
 from toyvisor.kvm.io_bus import KvmIoBus
 from toyvisor.memory import GuestMemory
-from toyvisor.modes import CpuMode
+from toyvisor.modes import CR0_PE, EFER_LMA, CpuMode
 from toyvisor.trace.events import (
     KVM_CPUID,
     KVM_HYPERCALL,
@@ -63,9 +63,6 @@ _IO, _MMIO = int(KvmExit.IO), int(KvmExit.MMIO)
 _HLT, _SHUTDOWN, _INTR = int(KvmExit.HLT), int(KvmExit.SHUTDOWN), int(KvmExit.INTR)
 _EPT_VIOLATION = int(ExitReason.EPT_VIOLATION)
 
-CR0_PE = 1 << 0
-CR0_PG = 1 << 31
-EFER_LMA = 1 << 10
 _MODES = {mode.bits: mode for mode in CpuMode}
 
 

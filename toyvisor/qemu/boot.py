@@ -12,8 +12,7 @@ from __future__ import annotations
 from struct import pack_into
 
 from toyvisor.kvm.api import KvmSegment, KvmSregs
-from toyvisor.kvm.vcpu import CR0_PE, CR0_PG, EFER_LMA
-from toyvisor.modes import CpuMode
+from toyvisor.modes import CR0_PE, CR0_PG, EFER_LMA, CpuMode
 
 BOOT_GDT = 0x500
 BOOT_STACK_POINTER = 0x8FF0
