@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from toyvisor.host.waiters import WaitQueue
+
 
 class FarEnd(Protocol):
     """Who is at the other end of a network device's cable."""
@@ -13,12 +15,12 @@ class FarEnd(Protocol):
         ...
 
 
-class Wire:
+class Wire(WaitQueue):
     """An in-memory wire that remembers the frames it carried.
 
-    It is a `FarEnd` for a tap, and a `NetFile` by itself for a test that wants no tap. The
-    first `limit` frames and `byte_limit` bytes are kept, all are counted: a guest that never
-    stops sending cannot fill the host's memory.
+    It is a `FarEnd` for a tap, and a `NetFile` by itself for a test that wants no tap; as that
+    it has nobody who sends anything. The first `limit` frames and `byte_limit` bytes are kept,
+    all are counted: a guest that never stops sending cannot fill the host's memory.
     """
 
     LIMIT = 1 << 16
@@ -29,6 +31,7 @@ class Wire:
     def __init__(
         self, name: str = "wire", *, limit: int = LIMIT, byte_limit: int = BYTE_LIMIT
     ) -> None:
+        super().__init__()
         self.name = name
         self.limit = limit
         self.byte_limit = byte_limit
@@ -53,6 +56,15 @@ class Wire:
     def transmit(self, frame: bytearray) -> None:
         """Carry a frame that comes straight from a system call (`NetFile`)."""
         self.receive(bytes(frame))
+
+    def recv(self) -> bytes | None:
+        """Nothing (`NetFile`)."""
+        return None
+
+    @property
+    def readable(self) -> bool:
+        """Never (`NetFile`)."""
+        return False
 
     @property
     def dropped(self) -> int:

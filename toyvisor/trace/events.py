@@ -69,6 +69,14 @@ KVM_PIO = EventKind("kvm_pio", Layer.KVM, "rw", "port", "size", "count", "val")
 KVM_CPUID = EventKind("kvm_cpuid", Layer.KVM, "func", "idx", "rax", "rbx", "rcx", "rdx")
 KVM_HYPERCALL = EventKind("kvm_hypercall", Layer.KVM, "nr", "a0", "a1", "a2", "a3", "ret")
 KVM_USERSPACE_EXIT = EventKind("kvm_userspace_exit", Layer.KVM, "reason")
+KVM_INJ_VIRQ = EventKind("kvm_inj_virq", Layer.KVM, "irq")
+KVM_INJ_NMI = EventKind("kvm_inj_nmi", Layer.KVM)
+KVM_SET_IRQ = EventKind("kvm_set_irq", Layer.KVM, "gsi", "level", "source")
+KVM_VCPU_WAKEUP = EventKind("kvm_vcpu_wakeup", Layer.KVM, "waited")
+KVM_FAST_MMIO = EventKind("kvm_fast_mmio", Layer.KVM, "gpa")
+IOEVENTFD = EventKind("ioeventfd", Layer.KVM, "eventfd", "addr", "len", "val")
+IRQFD = EventKind("irqfd", Layer.KVM, "eventfd", "gsi")
+KVM_PIC_SET_IRQ = EventKind("kvm_pic_set_irq", Layer.KVM, "chip", "pin", "elcr", "imr", "coalesced")
 # QEMU: the ioctl, the dispatch, the device.
 IOCTL = EventKind("ioctl", Layer.QEMU, "request")
 MEMORY_REGION_READ = EventKind(
@@ -86,9 +94,20 @@ VIRTQUEUE_POP = EventKind("virtqueue_pop", Layer.QEMU, "queue", "head", "in_num"
 VIRTQUEUE_FILL = EventKind("virtqueue_fill", Layer.QEMU, "queue", "head", "len", "idx")
 VIRTQUEUE_FLUSH = EventKind("virtqueue_flush", Layer.QEMU, "queue", "count")
 VIRTIO_NOTIFY = EventKind("virtio_notify", Layer.QEMU, "device", "queue", "suppressed")
+VIRTIO_NOTIFY_IRQFD = EventKind("virtio_notify_irqfd", Layer.QEMU, "device")
+VHOST_DEV_START = EventKind("vhost_dev_start", Layer.QEMU, "device")
+VHOST_DEV_STOP = EventKind("vhost_dev_stop", Layer.QEMU, "device")
 IRQ_LINE = EventKind("irq_line", Layer.QEMU, "device", "level")
 # The kernel behind QEMU.
 SYSCALL = EventKind("syscall", Layer.HOST, "name", "file", "bytes")
+SCHED_SWITCH = EventKind("sched_switch", Layer.HOST, "prev_comm", "next_comm")
+# vhost, by the names of the kernel's functions: it has no trace events upstream.
+VHOST_WORK = EventKind("vhost_work", Layer.HOST, "function")
+VHOST_SIGNAL = EventKind("vhost_signal", Layer.HOST, "queue", "suppressed")
+VQ_ERR = EventKind("vq_err", Layer.HOST, "queue", "rule", "what")
+VHOST_DISCARD = EventKind("vhost_discard", Layer.HOST, "queue", "bytes", "what")
+TUN_SENDMSG = EventKind("tun_sendmsg", Layer.HOST, "file", "bytes")
+TUN_RECVMSG = EventKind("tun_recvmsg", Layer.HOST, "file", "bytes")
 # Bytes moved (made by the ledger only).
 COPY = EventKind("copy", Layer.KVM, "hop", "bytes")
 #: Who moves the bytes of a hop (ledger.py).
@@ -99,7 +118,24 @@ HOP_LAYERS = {
     "host->qemu": Layer.HOST,
     "qemu->kvm": Layer.QEMU,
     "kvm->guest": Layer.KVM,
+    "qemu->qemu": Layer.QEMU,
+    "qemu->guest": Layer.QEMU,
+    "guest->host": Layer.HOST,
+    "host->guest": Layer.HOST,
 }
+
+
+#: What a ring does: vhost, in the kernel, uses the same rings as QEMU (virtio/split_queue.py).
+_RING_EVENTS = frozenset((VIRTQUEUE_POP, VIRTQUEUE_FILL, VIRTQUEUE_FLUSH))
+
+
+def layer_of(kind: EventKind, thread: Thread, fields: dict[str, Any]) -> Layer:
+    """Where an event happened: as its kind says, but for what several layers do alike."""
+    if kind is COPY:
+        return HOP_LAYERS[fields["hop"]]
+    if thread is Thread.VHOST and kind in _RING_EVENTS:
+        return Layer.HOST
+    return kind.layer
 
 
 class EventView(NamedTuple):
@@ -153,7 +189,11 @@ class Trace:
 
     def events(self) -> Iterator[Event]:
         """The stream: (clock, thread, kind, *fields) for every single event."""
-        for clock, thread, name, *fields in self.records:
+        return self.events_from(0)
+
+    def events_from(self, record: int) -> Iterator[Event]:
+        """The stream from one record on."""
+        for clock, thread, name, *fields in self.records[record:] if record else self.records:
             kind = KINDS[name]
             if kind.expand is None:
                 yield (clock, Thread(thread), kind, *fields)
@@ -163,5 +203,5 @@ class Trace:
     def __iter__(self) -> Iterator[EventView]:
         for seq, (clock, thread, kind, *fields) in enumerate(self.events()):
             named = dict(zip(kind.fields, fields, strict=True))
-            layer = HOP_LAYERS[named["hop"]] if kind is COPY else kind.layer
+            layer = layer_of(kind, thread, named)
             yield EventView(seq, clock, layer, thread, kind, named)

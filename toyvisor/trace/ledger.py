@@ -38,15 +38,20 @@ class Ledger:
     """All counters of one run."""
 
     __slots__ = (
+        "context_switches",
         "exits",
+        "guest_to_host",
         "guest_to_kvm",
         "hops",
+        "host_to_guest",
         "host_to_qemu",
         "injected",
         "kvm_to_guest",
         "kvm_to_qemu",
+        "qemu_to_guest",
         "qemu_to_host",
         "qemu_to_kvm",
+        "qemu_to_qemu",
         "ring_bytes",
         "ring_reads",
         "ring_writes",
@@ -65,6 +70,8 @@ class Ledger:
         #: interrupts KVM injected, and used-buffer notifications that were suppressed
         self.injected = 0
         self.suppressed = 0
+        #: times that another of the host's threads got the processor; counted by its scheduler
+        self.context_switches = 0
         #: system calls QEMU made, by name (KVM_RUN is in `userspace`)
         self.syscalls: dict[str, int] = {}
         #: loads and stores on virtqueues in shared memory: no copy of data, yet not free
@@ -77,6 +84,11 @@ class Ledger:
         self.host_to_qemu = Hop("host->qemu")
         self.qemu_to_kvm = Hop("qemu->kvm")
         self.kvm_to_guest = Hop("kvm->guest")
+        # Receiving: QEMU's buffer to a device's own, or into guest RAM. vhost: no QEMU between.
+        self.qemu_to_qemu = Hop("qemu->qemu")
+        self.qemu_to_guest = Hop("qemu->guest")
+        self.guest_to_host = Hop("guest->host")
+        self.host_to_guest = Hop("host->guest")
         self.hops = (
             self.guest_to_kvm,
             self.kvm_to_qemu,
@@ -84,6 +96,10 @@ class Ledger:
             self.host_to_qemu,
             self.qemu_to_kvm,
             self.kvm_to_guest,
+            self.qemu_to_qemu,
+            self.qemu_to_guest,
+            self.guest_to_host,
+            self.host_to_guest,
         )
 
     # The functions that move bytes -------------------------------------------------

@@ -6,6 +6,7 @@ Formats: Linux, arch/x86/kvm/trace.h and include/trace/events/kvm.h; QEMU, */tra
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import errorcode
 from typing import Any
 
 from toyvisor.exit_reasons import ExitReason, KvmExit
@@ -42,6 +43,13 @@ def _kvm_hypercall(e: Event) -> str:
     return f"kvm_hypercall: nr {e['nr']:#x} {arguments} ret {e['ret']}"
 
 
+def _kvm_pic_set_irq(e: Event) -> str:
+    trigger = "level" if e["elcr"] >> e["pin"] & 1 else "edge"
+    masked = "|masked" if e["imr"] >> e["pin"] & 1 else ""
+    coalesced = " (coalesced)" if e["coalesced"] else ""
+    return f"kvm_pic_set_irq: chip {e['chip']} pin {e['pin']} ({trigger}{masked}){coalesced}"
+
+
 def _userspace_exit(e: Event) -> str:
     number = e["reason"]
     return f"kvm_userspace_exit: reason {_KVM_EXITS.get(number, '?')} ({number})"
@@ -54,6 +62,14 @@ def _region(e: Event) -> str:
     )
 
 
+def _syscall(e: Event) -> str:
+    """`bytes` is what the call returned: below 0 an errno, for ppoll the ready files."""
+    name, file, result = e["name"], e["file"], e["bytes"]
+    if result < 0:
+        return f"syscall: {name} {file} -{errorcode.get(-result, -result)}"
+    return f"syscall: {name} {file} {result} {'ready' if name == 'ppoll' else 'bytes'}"
+
+
 _FORMATS: dict[str, Callable[[Event], str]] = {
     "vm_exit": _vm_exit,
     "vm_entry": lambda e: "kvm_entry: vcpu 0",
@@ -61,12 +77,26 @@ _FORMATS: dict[str, Callable[[Event], str]] = {
     "kvm_pio": _kvm_pio,
     "kvm_cpuid": _kvm_cpuid,
     "kvm_hypercall": _kvm_hypercall,
+    "kvm_pic_set_irq": _kvm_pic_set_irq,
+    "kvm_inj_virq": lambda e: f"kvm_inj_virq: IRQ {e['irq']:#x}",
     "kvm_userspace_exit": _userspace_exit,
+    "kvm_fast_mmio": lambda e: f"kvm_fast_mmio: fast mmio at gpa {e['gpa']:#x}",
+    "ioeventfd": lambda e: (
+        f"ioeventfd: {e['eventfd']} len {e['len']} addr {e['addr']:#x} val {e['val']:#x}"
+    ),
+    "irqfd": lambda e: f"irqfd: {e['eventfd']} gsi {e['gsi']}",
     "memory_region_ops_read": _region,
     "memory_region_ops_write": _region,
     "ioctl": lambda e: f"ioctl: {e['request']}",
     "copy": lambda e: f"copy: {e['hop']} {e['bytes']} bytes",
-    "syscall": lambda e: f"syscall: {e['name']} {e['file']} {e['bytes']} bytes",
+    "syscall": _syscall,
+    "sched_switch": lambda e: (
+        f"sched_switch: prev_comm={e['prev_comm']} ==> next_comm={e['next_comm']}"
+    ),
+    "vhost_discard": lambda e: f"vhost_discard: {e['queue']} {e['bytes']} bytes: {e['what']}",
+    "vq_err": lambda e: f"vq_err: {e['queue']}: {e['rule']}: {e['what']}",
+    "tun_sendmsg": lambda e: f"tun_sendmsg: {e['file']} {e['bytes']} bytes",
+    "tun_recvmsg": lambda e: f"tun_recvmsg: {e['file']} {e['bytes']} bytes",
     "device": lambda e: f"{e['device']}: {e['what']}",
     "guest_error": lambda e: f"guest_error: {e['device']}: {e['rule']}: {e['what']}",
 }
