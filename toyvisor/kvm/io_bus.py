@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+#: The widest access there is: what a device of length 0, which takes any width, may be asked.
+_WIDEST = 8
+
 
 class KvmIoDevice(Protocol):
     """struct kvm_io_device_ops: None or False means "not mine after all"."""
@@ -34,9 +37,24 @@ class KvmIoBus:
         self._devices: dict[int, list[tuple[int, int, KvmIoDevice]]] = {}
 
     def register(self, address: int, length: int, device: KvmIoDevice) -> None:
-        """kvm_io_bus_register_dev()."""
-        for granule in range(address >> self._bits, (address + length - 1 >> self._bits) + 1):
-            self._devices.setdefault(granule, []).append((address, address + length, device))
+        """kvm_io_bus_register_dev(). Length 0: accesses of any width that begin at `address`."""
+        entry = (address, address + (length or _WIDEST), device)
+        last = address + max(length, 1) - 1
+        for granule in range(address >> self._bits, (last >> self._bits) + 1):
+            self._devices.setdefault(granule, []).append(entry)
+
+    def unregister(self, device: KvmIoDevice) -> None:
+        """kvm_io_bus_unregister_dev(): all of its ranges. Nothing happens if it has none."""
+        for granule, entries in list(self._devices.items()):
+            kept = [entry for entry in entries if entry[2] is not device]
+            if kept:
+                self._devices[granule] = kept
+            else:
+                del self._devices[granule]
+
+    def has(self, address: int) -> bool:
+        """Whether a device is there, or near."""
+        return address >> self._bits in self._devices
 
     def read(self, address: int, size: int) -> int | None:
         """Ask the devices in turn; None if nobody answers."""
