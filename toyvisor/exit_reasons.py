@@ -15,6 +15,9 @@ class ExitReason(IntEnum):
     EXCEPTION_NMI = 0
     EXTERNAL_INTERRUPT = 1
     TRIPLE_FAULT = 2
+    INTERRUPT_WINDOW = 7
+    NMI_WINDOW = 8
+    TASK_SWITCH = 9
     CPUID = 10
     HLT = 12
     VMCALL = 18

@@ -9,6 +9,7 @@ allocated: `view()` either returns exactly the bytes asked for or raises.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
 
 from toyvisor.errors import GuestError
@@ -32,10 +33,14 @@ class GuestMemoryError(GuestError):
 class GuestMemory:
     """The RAM blocks of one machine, by guest-physical address (GPA)."""
 
-    __slots__ = ("_blocks",)
+    __slots__ = ("_blocks", "code_pages", "on_code_written")
 
     def __init__(self) -> None:
         self._blocks: list[tuple[int, int, memoryview]] = []
+        #: Pages (GPA >> 12) that the processor has translated code from.
+        self.code_pages: set[int] = set()
+        #: Called when a device may have written to one of them: they are to be translated anew.
+        self.on_code_written: Callable[[], None] | None = None
 
     def add(self, base: int, ram: memoryview) -> None:
         """Add a block: `ram` (a writable byte view) appears at `base`."""
@@ -58,6 +63,17 @@ class GuestMemory:
                 return ram[address - start : address - start + length]
         raise GuestMemoryError(address, length)
 
+    def dma_view(self, address: int, length: int) -> memoryview:
+        """The window that a device is to write to. Raises GuestMemoryError."""
+        found = self.view(address, length)
+        pages = range(address >> 12, (address + length - 1 >> 12) + 1)
+        few, many = (pages, self.code_pages) if len(pages) < len(self.code_pages) else (
+            self.code_pages, pages
+        )  # fmt: skip
+        if self.on_code_written is not None and any(page in many for page in few):
+            self.on_code_written()
+        return found
+
     def read_u16(self, address: int) -> int:
         """Load a little-endian u16."""
         return int(_U16.unpack(self.view(address, 2))[0])
@@ -68,7 +84,11 @@ class GuestMemory:
 
     def read_u64(self, address: int) -> int:
         """Load a little-endian u64."""
-        return int(_U64.unpack(self.view(address, 8))[0])
+        for start, end, ram in self._blocks:
+            if start <= address and address + 8 <= end:
+                value: int = _U64.unpack_from(ram, address - start)[0]
+                return value
+        raise GuestMemoryError(address, 8)
 
     def write_u16(self, address: int, value: int) -> None:
         """Store a little-endian u16."""

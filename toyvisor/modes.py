@@ -1,4 +1,4 @@
-"""The three processor modes a guest program can start in, and the bits that make them."""
+"""The three processor modes a guest program can start in, and bits of the registers around them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from enum import StrEnum
 CR0_PE = 1 << 0
 CR0_PG = 1 << 31
 EFER_LMA = 1 << 10
+#: Bits of RFLAGS (Intel SDM vol. 1, 3.4.3).
+RFLAGS_TF, RFLAGS_IF, RFLAGS_RF = 1 << 8, 1 << 9, 1 << 16
 
 
 class CpuMode(StrEnum):

@@ -6,9 +6,11 @@ import ctypes
 import gc
 
 import pytest
-from harness import CODE, HOLE, HOLE_OPERAND, RAM_END, Bench
+from harness import CODE, HOLE, HOLE_OPERAND, RAM_END, STACK, Bench
 
 from toyvisor.cpu import registers, unicorn_abi
+from toyvisor.cpu.events import NMI, Event, EventType
+from toyvisor.cpu.exit_door import AT_BOUNDARY
 from toyvisor.exit_reasons import ExitReason
 
 
@@ -29,12 +31,19 @@ def test_an_exception_without_an_idt_is_a_triple_fault(source: str, vector: int)
         assert bench.exit_counts[ExitReason.TRIPLE_FAULT] == 1
 
 
-def test_an_exception_with_a_gate_is_told_as_an_exception() -> None:
-    with Bench(64, "ud2\nhlt") as bench:
-        bench.cpu.registers.set_idt(0x9000, 16 * 7 - 1)
+def test_an_exception_with_a_gate_is_no_exit_but_goes_to_its_handler() -> None:
+    with Bench(64, "ud2\nhandler: mov ebx, 1\nhlt") as bench:
+        registers = bench.cpu.registers
+        registers.set_gdt(0x9100, 15)
+        bench.fill(0x9108, (0x00AF9B000000FFFF).to_bytes(8, "little"))
+        registers.set_idt(0x9000, 16 * 7 - 1)
+        bench.fill(
+            0x9060, (0x8E00 << 32 | 8 << 16 | bench.symbols["handler"]).to_bytes(16, "little")
+        )
         end = bench.step()
-        assert (end.reason, end.address, end.rip) == (ExitReason.EXCEPTION_NMI, 6, CODE)
-        assert bench.exit_counts[ExitReason.EXCEPTION_NMI] == 1
+        assert (end.reason, end.registers["rbx"]) == (ExitReason.HLT, 1)
+        assert sum(bench.exit_counts) == 1
+        assert bench.peek(STACK - 40, 8) == CODE.to_bytes(8, "little")
 
 
 @pytest.mark.parametrize("target", [HOLE, RAM_END, 0xD0000000, 0x7FFF_FFFF_F000])
@@ -120,6 +129,23 @@ def test_a_processor_can_be_closed_in_the_middle_of_an_exit(source: str) -> None
     bench = Bench(64, f"1: {source}\njmp 1b", rdi=HOLE_OPERAND)
     bench.step()
     bench.close()
+    bench.close()
+
+
+@pytest.mark.parametrize("source", ["mov [rdi], eax", "in al, 0x60", "vmcall"])
+def test_a_processor_can_be_closed_between_two_instructions(source: str) -> None:
+    bench = Bench(64, f"1: {source}\njmp 1b", rdi=HOLE_OPERAND)
+    bench.cpu.enable_interrupts()
+    bench.step()
+    bench.cpu.boundary.arm()
+    assert bench.cpu.enter(0) == (AT_BOUNDARY,)
+    bench.close()
+
+
+def test_a_processor_can_be_closed_after_an_event_that_could_not_be_delivered() -> None:
+    bench = Bench(64, "1: jmp 1b")
+    bench.cpu.inject(Event(NMI, EventType.NMI))
+    assert bench.step().reason == ExitReason.TRIPLE_FAULT
     bench.close()
 
 

@@ -70,12 +70,19 @@ class Clock:
         self._cut = (0, 0)
         #: rip -> (its block, the block's size, instructions of the block before it)
         self._position: dict[int, tuple[int, int, int]] = {}
+        #: (block, size) -> lengths of its instructions
+        self._lengths_of: dict[tuple[int, int], list[int]] = {}
         self._table = (TableEntry * TABLE_ENTRIES)()
         self._block_hook = BlockHook(self._block)
         self._edge_hook = EdgeHook(self._translated)
         #: What a callback raised is told here (ExitDoor.fail).
         self.fail: Callable[[BaseException], None] = _raise
         self._limit = FOREVER
+        self._watch: Callable[[], int] | None = None
+        #: Time the guest has slept through, on top of its instructions.
+        self.idle = 0
+        #: False while an instruction runs that was begun before and must be finished.
+        self.may_refuse = True
         self._state_bytes = bytearray(ctypes.sizeof(ClockState))
         self.state = ClockState.from_buffer(self._state_bytes)
         self.state.limit = BREATH
@@ -93,8 +100,22 @@ class Clock:
 
     @limit.setter
     def limit(self, instructions: int) -> None:
-        self._limit = instructions = max(0, instructions)
-        self.state.limit = min(instructions, self.with_block + BREATH)
+        self._limit = max(0, instructions)
+        self._set_native_limit(self.with_block)
+
+    @property
+    def watch(self) -> Callable[[], int] | None:
+        """Asked before each block, if it is not None: 0 unless the guest is to stop there."""
+        return self._watch
+
+    @watch.setter
+    def watch(self, stop: Callable[[], int] | None) -> None:
+        if stop is not self._watch:
+            self._watch = stop
+            self._set_native_limit(self.with_block)
+
+    def _set_native_limit(self, now: int) -> None:
+        self.state.limit = 0 if self._watch is not None else min(self._limit, now + BREATH)
 
     @property
     def with_block(self) -> int:
@@ -109,6 +130,10 @@ class Clock:
         """The present block was left before the instruction at `rip`, to begin there anew."""
         self.state.with_block = self.before(rip)
         self.leave_block()
+
+    def take_back_one(self) -> None:
+        """The last instruction, counted already, turned out to be a fault."""
+        self.state.with_block -= 1
 
     def _block(self, _engine: int, address: int, size: int) -> None:
         """What the native counter leaves to us, or everything where there is none."""
@@ -126,11 +151,11 @@ class Clock:
             self._take_back(address, size)
         now = state.with_block + count
         if now > state.limit:
-            if now > self._limit:
+            if self.may_refuse and (now > self._limit or (self._watch and self._watch())):
                 self.refused = (address, size, count)
                 library.uc_emu_stop(self._engine)
                 return
-            state.limit = min(self._limit, now + BREATH)
+            self._set_native_limit(now)
         state.with_block = now
         state.block = address
         state.block_size = size
@@ -167,11 +192,14 @@ class Clock:
     def _learn(self, block: TranslationBlock) -> None:
         count = block.icount
         if (block.pc, block.size) == self._cut:
-            # Translated up to an exit address, Unicorn counts the stop as an instruction.
-            count -= 1
+            # Translated up to an exit address, Unicorn counts the stop as an instruction; not
+            # behind a repeated instruction, which ends its block by itself.
+            count = max(1, count - 1)
         self._instructions_in[block.pc | block.size << 64] = count
         self._position.clear()  # the code there may have changed
+        self._lengths_of.clear()
         self._table[table_slot(block.pc)] = TableEntry(block.pc, block.size, count)
+        self._view.note_code(block.pc, block.size)
         code = self._view.read(block.pc, block.size)
         if b"\x6c" in code or b"\x6d" in code:
             self.blocks_with_ins.add((block.pc, block.size))
@@ -208,7 +236,11 @@ class Clock:
 
     def _block_lengths(self) -> list[int]:
         state = self.state
-        return self.lengths(state.block, state.block_size, state.block_instructions)
+        place = (state.block, state.block_size)
+        known = self._lengths_of.get(place)
+        if known is None:
+            known = self._lengths_of[place] = self.lengths(*place, state.block_instructions)
+        return known
 
     def lengths(self, address: int, size: int, count: int) -> list[int]:
         """Lengths in bytes of the `count` instructions of a translated block.

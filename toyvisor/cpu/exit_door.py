@@ -15,6 +15,10 @@ from greenlet import GreenletExit
 
 from toyvisor.cpu.unicorn_abi import library
 
+#: Where the guest is (ExitDoor.access), other than in an access to the port of that number.
+BETWEEN, IN_MEMORY_ACCESS, IN_HYPERCALL = -1, -2, -3
+#: Not an exit: the guest stands between two instructions, as somebody asked it to.
+AT_BOUNDARY = -1
 #: An exit: (reason, ...). Memory: (reason, gpa, size, is_write, value). Ports:
 #: (reason, port, size, is_write, value, count). Others: (reason, detail).
 VmExit = tuple[Any, ...]
@@ -41,7 +45,8 @@ class KernelHalf(NamedTuple):
 class ExitDoor:
     """Counts exits, tells who listens, and switches to the host."""
 
-    __slots__ = ("_engine", "_moment", "exits", "failure", "kernel", "on_exit", "to_host")
+    __slots__ = ("_engine", "_moment", "access", "exits", "failure", "kernel", "on_exit",
+                 "to_host")  # fmt: skip
 
     def __init__(
         self,
@@ -54,6 +59,8 @@ class ExitDoor:
         self._engine = engine
         self._moment = moment
         self.kernel = kernel
+        #: In which access the guest was last: while an exit is served, the one in hand.
+        self.access = BETWEEN
         #: Every exit, by VMX basic exit reason. Nobody else counts exits.
         self.exits = exits
         #: Switches to the host's greenlet with an exit; returns the answer to it.

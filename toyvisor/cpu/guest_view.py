@@ -2,62 +2,77 @@
 
 from __future__ import annotations
 
-from toyvisor.cpu.paging import translate
-from toyvisor.cpu.registers import CONTROL, MSR_EFER, SEGMENTS, Registers
+from toyvisor.cpu.paging import PagingRegisters, translate
+from toyvisor.cpu.processor_state import CS, HF_CS32, HF_CS64, ProcessorState
+from toyvisor.cpu.registers import CONTROL, MSR_EFER, Registers
 from toyvisor.memory import PAGE_SIZE, GuestMemory
-from toyvisor.modes import CR0_PE, EFER_LMA
+
+_LINE = 64
+
+
+def _lines(gpa: int, size: int) -> range:
+    return range(gpa // _LINE, (gpa + size - 1) // _LINE + 1)
 
 
 class GuestView:
     """One processor's view of memory. `bits` is the width of the code it started with."""
 
-    def __init__(self, bits: int, registers: Registers, memory: GuestMemory) -> None:
+    def __init__(
+        self, bits: int, registers: Registers, state: ProcessorState, memory: GuestMemory
+    ) -> None:
         self._bits = bits
         self._registers = registers
+        self._state = state
         self._memory = memory
+        #: Where code has been translated from, in units of _LINE bytes, guest-physical.
+        self._code_lines: set[int] = set()
 
     def rip(self) -> int:
         """The present instruction's linear address."""
-        if self._bits != 16:
+        if self._bits == 64:
             return self._registers.rip()
         return self.code_base() + self._registers.rip()
 
     def code_base(self) -> int:
-        """Where CS begins. A guest that started in real mode may have left it."""
-        selector = self._registers.read_special(SEGMENTS["cs"])
-        if self._bits != 16:
-            return 0
-        if not self._in_protected_mode():
-            return selector << 4
-        descriptor = self._code_descriptor(selector)
-        return descriptor >> 16 & 0xFFFFFF | descriptor >> 32 & 0xFF000000
+        """Where CS begins."""
+        self._state.load()
+        return int(self._state.front.segs[CS].base)
 
     def code_bits(self) -> int:
         """The width of the code that runs now: 16, 32 or 64."""
-        if self._bits != 16 or not self._in_protected_mode():
-            return self._bits
-        descriptor = self._code_descriptor(self._registers.read_special(SEGMENTS["cs"]))
-        if descriptor >> 53 & 1 and self._registers.read_msr(MSR_EFER) & EFER_LMA:
+        self._state.load()
+        hflags = self._state.front.hflags
+        if hflags & HF_CS64:
             return 64
-        return 32 if descriptor >> 54 & 1 else 16
+        return 32 if hflags & HF_CS32 else 16
 
-    def _in_protected_mode(self) -> bool:
-        return bool(self._registers.read_special(CONTROL["cr0"]) & CR0_PE)
-
-    def _code_descriptor(self, selector: int) -> int:
-        base, _limit = self._registers.gdt()
-        return int.from_bytes(self.read(base + (selector & ~7), 8), "little")
-
-    def translate(self, linear: int) -> int | None:
-        """The guest-physical address behind a linear one; None if it is not mapped."""
+    def paging(self) -> PagingRegisters:
+        """The registers that say how addresses are translated now."""
         special = self._registers.read_special
-        return translate(
-            self._memory,
-            linear,
+        return PagingRegisters(
             special(CONTROL["cr0"]),
             special(CONTROL["cr3"]),
             special(CONTROL["cr4"]),
             self._registers.read_msr(MSR_EFER),
+        )
+
+    def translate(self, linear: int) -> int | None:
+        """The guest-physical address behind a linear one; None if it is not mapped."""
+        return translate(self._memory, linear, self.paging())
+
+    def note_code(self, address: int, size: int) -> None:
+        """The processor has translated code there: writes to it by others matter now."""
+        while size > 0:
+            physical, length = self.translate(address), min(size, PAGE_SIZE - (address & 0xFFF))
+            if physical is not None:
+                self._memory.code_pages.add(physical >> 12)
+                self._code_lines.update(_lines(physical, length))
+            address, size = address + length, size - length
+
+    def holds_code(self, gpa: int, size: int) -> bool:
+        """Whether the processor has translated code about there."""
+        return gpa >> 12 in self._memory.code_pages and not self._code_lines.isdisjoint(
+            _lines(gpa, size)
         )
 
     def read(self, address: int, size: int) -> bytes:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from ctypes import c_int, c_void_p
 
-from toyvisor.cpu.exit_door import ExitDoor
+from toyvisor.cpu.events import DB, UD, WITH_ERROR_CODE, Event, EventType
+from toyvisor.cpu.exit_door import BETWEEN, IN_HYPERCALL, ExitDoor
 from toyvisor.cpu.guest_view import GuestView
+from toyvisor.cpu.instruction_boundary import InstructionBoundary
+from toyvisor.cpu.processor_state import ProcessorState
 from toyvisor.cpu.registers import Registers
 from toyvisor.cpu.unicorn_abi import (
     UC_HOOK_INSN,
@@ -19,15 +22,12 @@ from toyvisor.cpu.unicorn_abi import (
     library,
 )
 from toyvisor.exit_reasons import ExitReason
+from toyvisor.modes import RFLAGS_TF
 
 _CPUID = int(ExitReason.CPUID)
 _VMCALL = int(ExitReason.VMCALL)
-_TRIPLE_FAULT = int(ExitReason.TRIPLE_FAULT)
-_EXCEPTION_NMI = int(ExitReason.EXCEPTION_NMI)
 _HYPERCALLS = (b"\x0f\x01\xc1", b"\x0f\x01\xd9")  # vmcall, vmmcall
-_GATE_SIZE = {16: 4, 32: 8, 64: 16}  # of the IVT, and of the IDT in each mode
-_BP, _UD = 3, 6
-_INT3, _INT = 0xCC, 0xCD
+_INT, _INT1 = 0xCD, b"\xf1"
 
 
 class InstructionExits:
@@ -38,14 +38,20 @@ class InstructionExits:
         engine: c_void_p,
         door: ExitDoor,
         registers: Registers,
+        state: ProcessorState,
         view: GuestView,
-        now: Callable[[], int],
+        boundary: InstructionBoundary,
+        time: Callable[[], int],
     ) -> None:
         self._engine = engine
         self._door = door
         self._registers = registers
+        self._state = state
         self._view = view
-        self._now = now
+        self._boundary = boundary
+        self._time = time
+        #: An exception or software interrupt that has stopped the guest.
+        self.event: Event | None = None
         #: The guest stands on a hypercall, to be made outside Unicorn (finish_hypercall).
         self.on_hypercall = False
         self._keep: list[object] = []
@@ -78,9 +84,9 @@ class InstructionExits:
         return 1
 
     def _rdtsc(self, _engine: int) -> int:
-        """RDTSC does not exit; the time-stamp counter counts guest instructions."""
+        """RDTSC does not exit; the time-stamp counter counts guest time."""
         try:
-            now = self._now()
+            now = self._time()
             self._registers.write("rax", now & 0xFFFFFFFF)
             self._registers.write("rdx", now >> 32)
         except BaseException as failure:
@@ -88,9 +94,9 @@ class InstructionExits:
         return 1
 
     def _undefined(self, _engine: int) -> int:
-        """SYSCALL and SYSENTER: nobody has set them up, and delivery is not there yet."""
+        """SYSCALL and SYSENTER: this processor does not have them set up."""
         try:
-            self._exception(_UD)
+            self._raise(Event(UD, EventType.HARDWARE_EXCEPTION))
         except BaseException as failure:
             self._door.fail(failure)
         return 1
@@ -103,8 +109,10 @@ class InstructionExits:
                 # synchronises it at later exits. So: outside.
                 self.on_hypercall = True
                 library.uc_emu_stop(self._engine)
+            elif self._view.read(self._view.rip(), 1) == _INT1:
+                self._raise(Event(DB, EventType.PRIVILEGED_SOFTWARE_EXCEPTION, length=len(_INT1)))
             else:
-                self._exception(_UD)
+                self._raise(Event(UD, EventType.HARDWARE_EXCEPTION))
         except BaseException as failure:
             self._door.fail(failure)
         return 1
@@ -112,35 +120,39 @@ class InstructionExits:
     def finish_hypercall(self) -> None:
         """VMCALL: exit, and put the answer into RAX."""
         self.on_hypercall = False
+        self._door.access = IN_HYPERCALL
         self._registers.write("rax", self._door.leave((_VMCALL,)))
         self._registers.write("rip", self._registers.rip() + 3)
+        self._door.access = BETWEEN
 
     def _interrupt(self, _engine: int, vector: int) -> None:
-        """An exception or INT n."""
+        """An exception, INT n, or the I/O breakpoint of an instruction's boundary."""
         try:
-            self._stand_on_software_interrupt(vector)
-            self._exception(vector)
+            if vector == DB and self._boundary.at_port:
+                library.uc_emu_stop(self._engine)
+                if not self._registers.read("rflags") & RFLAGS_TF:
+                    return
+            self._raise(self._event(vector))
         except BaseException as failure:
             self._door.fail(failure)
 
-    def _stand_on_software_interrupt(self, vector: int) -> None:
-        """INT n that can't be delivered is a fault: RIP stays on it (SDM vol. 2A, INT n).
+    def _raise(self, event: Event) -> None:
+        """Stop; the world switch delivers the event."""
+        self.event = event
+        library.uc_emu_stop(self._engine)
 
-        Unicorn has moved it behind.
-        """
-        rip = self._view.rip()
-        for code in (bytes([_INT, vector]), bytes([_INT3]) if vector == _BP else b""):
-            if code and self._view.read(rip - len(code), len(code)) == code:
-                self._registers.write("rip", self._registers.rip() - len(code))
-                return
+    def _event(self, vector: int) -> Event:
+        """What Unicorn reports, with what only its state says."""
+        state = self._state
+        state.load()
+        if state.exception.is_int:
+            return self._software_event(vector)
+        error_code = state.exception.error_code if vector in WITH_ERROR_CODE else None
+        return Event(vector, EventType.HARDWARE_EXCEPTION, error_code)
 
-    def _exception(self, vector: int) -> None:
-        """Deliver through the IDT; what it can't deliver becomes #GP, #DF, triple fault.
-
-        Intel SDM vol. 3, 7.15 (interrupt 8). Delivery itself is not there yet.
-        """
-        _base, limit = self._registers.idt()
-        if _GATE_SIZE[self._view.code_bits()] * (vector + 1) - 1 <= limit:
-            self._door.leave((_EXCEPTION_NMI, vector))
-        else:
-            self._door.leave((_TRIPLE_FAULT, vector))
+    def _software_event(self, vector: int) -> Event:
+        """INT n, INT3 or INTO; Unicorn has moved RIP behind it."""
+        code = bytes([_INT, vector])
+        if self._view.read(self._view.rip() - len(code), len(code)) == code:
+            return Event(vector, EventType.SOFTWARE_INTERRUPT, length=len(code))
+        return Event(vector, EventType.SOFTWARE_EXCEPTION, length=1)

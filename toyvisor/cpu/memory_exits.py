@@ -9,9 +9,10 @@ page's end (arch/x86/kvm/x86.c, emulator_read_write()).
 
 from __future__ import annotations
 
+from collections import deque
 from ctypes import c_void_p
 
-from toyvisor.cpu.exit_door import ExitDoor
+from toyvisor.cpu.exit_door import IN_MEMORY_ACCESS, ExitDoor
 from toyvisor.cpu.string_input import StringInput
 from toyvisor.cpu.unicorn_abi import (
     UC_HOOK_MEM_READ,
@@ -57,6 +58,16 @@ class MemoryExits:
         #: Where an access that began in RAM ran into a device; it was not carried out.
         self.straddled: int | None = None
         self.watches_ram = False
+        #: Whether exits are logged: only where interrupts can come.
+        self.logs = False
+        #: The last exits, (gpa, size, is_write, data): an instruction that was given up is
+        #: run again, and its accesses are answered from here. The longest makes 64.
+        self._log: deque[tuple[int, int, bool, int]] = deque(maxlen=80)
+        self._next_in_log = -1
+        #: The instruction in hand is to be given up at its access (cancel()).
+        self.cancelling = False
+        #: An instruction that was given up runs again.
+        self.replaying = False
 
     def cover(self, start: int, end: int) -> None:
         """Guest-physical addresses start..end-1 have no RAM behind them."""
@@ -118,6 +129,9 @@ class MemoryExits:
 
     def _exit(self, gpa: int, size: int, value: int) -> None:
         """One exit: KVM's kernel half first, else userspace."""
+        logs = self.logs
+        if logs and self.replaying and self._recall(gpa, size):
+            return
         page = gpa >> 12
         if page in self._known_pages:
             reason = _EPT_MISCONFIG
@@ -125,13 +139,54 @@ class MemoryExits:
             self._known_pages.add(page)
             reason = _EPT_VIOLATION
         door = self._door
+        door.access = IN_MEMORY_ACCESS
         door.note(reason)
         if self._is_write:
             if not door.kernel.mmio_write(gpa, size, value):
                 door.to_host((reason, gpa, size, True, value))
+            if logs:
+                self._log.append((gpa, size, True, 0))
             return
         data = door.kernel.mmio_read(gpa, size)
         self._data = door.to_host((reason, gpa, size, False, 0)) if data is None else data
+        if logs:
+            self._log.append((gpa, size, False, self._data))
+
+    # An instruction given up and run again (instruction_boundary.py) -----------------------
+
+    def cancel(self) -> None:
+        """The instruction in hand is given up once its access is answered."""
+        self.cancelling = True
+
+    def begin_replay(self) -> None:
+        """The instruction that was given up runs again."""
+        self.cancelling = False
+        self.replaying = True
+        self._next_in_log = -1
+
+    def end_replay(self) -> None:
+        """It is done."""
+        self.replaying = False
+
+    def _recall(self, gpa: int, size: int) -> bool:
+        """Answer an access that the instruction has made before; False if it is a new one.
+
+        Which exits were the instruction's own is found by its first access: the last one
+        like it. (`lock neg` reads twice in Unicorn: the same answer again.)
+        """
+        log, access = self._log, (gpa, size, self._is_write)
+        if self._next_in_log < 0:
+            found = [n for n, entry in enumerate(log) if entry[:3] == access]
+            self._next_in_log = found[-1] if found else len(log)
+        place = self._next_in_log
+        if place >= len(log) or log[place][:3] != access:
+            place -= 1
+            if place < 0 or place + 1 >= len(log) or log[place][:3] != access:
+                self._next_in_log = len(log)
+                return False
+        self._data = log[place][3]
+        self._next_in_log = place + 1
+        return True
 
     def _unaligned(self, gpa: int, size: int, value: int) -> tuple[int, int]:
         """An unaligned access: the part in this page, (size, value), and what will follow."""

@@ -26,6 +26,7 @@ class PortExits:
     def _out(self, _engine: int, port: int, size: int, value: int) -> None:
         door = self._door
         try:
+            door.access = port
             door.note(_IO_INSTRUCTION)
             if not door.kernel.pio_write(port, size, value):
                 door.to_host((_IO_INSTRUCTION, port, size, True, value, 1))
@@ -42,6 +43,7 @@ class PortExits:
 
     def _exit(self, port: int, size: int) -> int:
         door = self._door
+        door.access = port
         door.note(_IO_INSTRUCTION)
         answer = door.kernel.pio_read(port, size)
         if answer is not None:

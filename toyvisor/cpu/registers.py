@@ -31,6 +31,7 @@ _IDS_32 = {
 
 SEGMENTS = {"cs": 11, "ds": 17, "es": 28, "fs": 32, "gs": 33, "ss": 49, "tr": 245, "ldt": 244}
 CONTROL = {"cr0": 50, "cr2": 52, "cr3": 53, "cr4": 54, "cr8": 58}
+DEBUG = {f"dr{n}": 66 + n for n in (0, 1, 2, 3, 6, 7)}
 _IDTR_ID, _GDTR_ID, _MSR_ID = 242, 243, 248
 _FPCW_ID, _FPTAG_ID, _MXCSR_ID = 246, 247, 249
 

@@ -34,6 +34,8 @@ UC_HOOK_EDGE_GENERATED = 1 << 15
 UC_MEM_WRITE = 17  # uc_mem_type
 
 # uc_control_type, and the direction bits of uc_ctl's argument (UC_CTL_IO_*)
+_UC_CTL_UC_USE_EXITS = 4 | (1 << 26) | (1 << 30)
+_UC_CTL_UC_EXITS = 6 | (2 << 26) | (1 << 30)
 _UC_CTL_CPU_MODEL = 7 | (1 << 26) | (1 << 30)
 _UC_CTL_TB_REQUEST_CACHE = 8 | (2 << 26) | (3 << 30)
 _UC_CTL_TB_REMOVE_CACHE = 9 | (2 << 26) | (1 << 30)
@@ -116,6 +118,11 @@ _SIGNATURES = {
     "uc_mmio_map": (c_int, (c_void_p, c_uint64, c_size_t) + (c_void_p,) * 4),
     "uc_emu_start": (c_int, (c_void_p, c_uint64, c_uint64, c_uint64, c_size_t)),
     "uc_emu_stop": (c_int, (c_void_p,)),
+    "uc_context_size": (c_size_t, (c_void_p,)),
+    "uc_context_alloc": (c_int, (c_void_p, c_void_p)),
+    "uc_context_save": (c_int, (c_void_p, c_void_p)),
+    "uc_context_restore": (c_int, (c_void_p, c_void_p)),
+    "uc_context_free": (c_int, (c_void_p,)),
 }
 for _name, (_result, _arguments) in _SIGNATURES.items():
     _function = getattr(library, _name)
@@ -165,6 +172,21 @@ def set_cpu_model(engine: c_void_p) -> None:
         library.uc_ctl(engine, c_uint32(_UC_CTL_CPU_MODEL), c_int(uc_cpu_x86_nehalem)),
         "choosing the processor's model",
     )
+
+
+def use_exits(engine: c_void_p) -> None:
+    """Stop at the addresses of set_exits() only, and not at emu_start's `until`.
+
+    After each run Unicorn drops the code at `until`, for which it looks the address up; if
+    no page is there, that is a page fault, and CR2 is gone (cpus.c, resume_all_vcpus()).
+    """
+    check(library.uc_ctl(engine, c_uint32(_UC_CTL_UC_USE_EXITS), c_int(1)), "choosing exits")
+
+
+def set_exits(engine: c_void_p, *addresses: int) -> None:
+    """Code translated from now on stops before the instruction at one of these addresses."""
+    array = (c_uint64 * len(addresses))(*addresses)
+    library.uc_ctl(engine, c_uint32(_UC_CTL_UC_EXITS), array, c_size_t(len(addresses)))
 
 
 def translated_block(engine: c_void_p, address: int) -> TranslationBlock:
