@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 import signal
+import struct
 import threading
 from ctypes import c_uint32, c_uint64
 
@@ -79,6 +80,9 @@ GET_VCPU_MMAP_SIZE = _io(0x04)
 GET_SUPPORTED_CPUID = 3 << 30 | _CPUID_HEADER << 16 | _io(0x05)
 CREATE_VCPU = _io(0x41)
 SET_USER_MEMORY_REGION = _iow(0x46, ctypes.sizeof(MemoryRegion))
+CREATE_IRQCHIP = _io(0x60)
+IRQ_LINE = _iow(0x61, 8)
+NMI = _io(0x9A)
 RUN = _io(0x80)
 GET_REGS = _ior(0x81, ctypes.sizeof(KvmRegs))
 SET_REGS = _iow(0x82, ctypes.sizeof(KvmRegs))
@@ -117,7 +121,9 @@ def why_not() -> str | None:
 class LinuxVm:
     """One VM with one vCPU in Linux's KVM, with the same methods as the toy's Vcpu."""
 
-    def __init__(self, memory: dict[int, mmap.mmap], *, exit_hypercalls: int = 0) -> None:
+    def __init__(
+        self, memory: dict[int, mmap.mmap], *, exit_hypercalls: int = 0, irqchip: bool = False
+    ) -> None:
         self._open: list[int] = []
         self._mapped: list[object] = []
         device = self._keep(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
@@ -126,6 +132,8 @@ class LinuxVm:
             cap = EnableCap(cap=CAP_EXIT_HYPERCALL)
             cap.args[0] = exit_hypercalls
             fcntl.ioctl(self.vm, ENABLE_CAP, cap)
+        if irqchip:
+            fcntl.ioctl(self.vm, CREATE_IRQCHIP, 0)
         for slot, (base, ram) in enumerate(memory.items()):
             view = ctypes.c_char.from_buffer(ram)
             region = MemoryRegion(slot, 0, base, len(ram), ctypes.addressof(view))
@@ -165,6 +173,20 @@ class LinuxVm:
         regs = KvmRegs()
         fcntl.ioctl(self.vcpu, GET_REGS, regs)
         return regs
+
+    def get_sregs(self) -> KvmSregs:
+        """KVM_GET_SREGS."""
+        sregs = KvmSregs()
+        fcntl.ioctl(self.vcpu, GET_SREGS, sregs)
+        return sregs
+
+    def irq_line(self, gsi: int, level: int) -> None:
+        """KVM_IRQ_LINE."""
+        fcntl.ioctl(self.vm, IRQ_LINE, struct.pack("<II", gsi, level))
+
+    def nmi(self) -> None:
+        """KVM_NMI."""
+        fcntl.ioctl(self.vcpu, NMI, 0)
 
     def run(self) -> None:
         """KVM_RUN. Raises TimeIsUpError if a time limit ends it."""

@@ -363,3 +363,49 @@ def test_a_guest_that_left_real_mode_can_be_sliced_anywhere(slice_: int) -> None
         assert reason == KvmExit.HLT
         assert client.vcpu.get_regs().rbx == 1
         assert client.vcpu.instructions == 16
+
+
+class Signal:
+    """An eventfd that nobody has signalled yet."""
+
+    name = "signal"
+    readable = False
+
+    def signal(self) -> None: ...
+
+    def read(self) -> int:
+        return 0
+
+    def add_waiter(self, waiter: object) -> None: ...
+
+    def remove_waiter(self, waiter: object) -> None: ...
+
+
+@pytest.mark.parametrize("gsi", [-1, 16, 24])
+def test_interrupt_ioctls_refuse_a_line_that_is_not_there(gsi: int) -> None:
+    vm = Kvm(Ledger()).create_vm()
+    vm.create_irqchip()
+    with pytest.raises(UsageError, match="no interrupt line"):
+        vm.irq_line(gsi, 1)
+    with pytest.raises(UsageError, match="no interrupt line"):
+        vm.irqfd(Signal(), gsi)
+
+
+def test_interrupt_ioctls_want_the_controllers_in_the_kernel() -> None:
+    vm = Kvm(Ledger()).create_vm()
+    for attempt in (lambda: vm.irq_line(4, 1), lambda: vm.irqfd(Signal(), 4), vm.create_pit2):
+        with pytest.raises(UsageError, match=r"interrupt controllers?"):
+            attempt()
+
+
+def test_the_controllers_and_the_timer_are_created_once_and_before_the_vcpu() -> None:
+    vm = Kvm(Ledger()).create_vm()
+    vm.create_irqchip()
+    vm.create_pit2()
+    for again in (vm.create_irqchip, vm.create_pit2):
+        with pytest.raises(UsageError, match="once"):
+            again()
+    late = Kvm(Ledger()).create_vm()
+    late.create_vcpu()
+    with pytest.raises(UsageError, match="before the first vCPU"):
+        late.create_irqchip()

@@ -13,12 +13,12 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Sequence
 
-from toyvisor.cpu.clock import FOREVER
-from toyvisor.cpu.exit_door import KernelHalf, VmExit
-from toyvisor.cpu.registers import CONTROL, GENERAL, MSR_EFER, SEGMENTS
+from toyvisor.cpu.exit_door import AT_BOUNDARY, KernelHalf, VmExit
+from toyvisor.cpu.registers import CONTROL, GENERAL, SEGMENTS
 from toyvisor.cpu.world_switch import Cpu
 from toyvisor.errors import UsageError
 from toyvisor.exit_reasons import ExitReason
+from toyvisor.kvm import special_registers
 from toyvisor.kvm.api import (
     EXIT_OFFSET,
     IO_LAYOUT,
@@ -39,21 +39,27 @@ from toyvisor.kvm.api import (
     emulation_failure,
 )
 from toyvisor.kvm.cpuid import CpuidRegisters, cpuid
-from toyvisor.kvm.exceptions import exception_name, explain_triple_fault
+from toyvisor.kvm.event_injection import EventInjection
+from toyvisor.kvm.exceptions import (
+    explain_delivery_outside_ram,
+    explain_emulation_failure,
+    explain_sleep,
+    explain_triple_fault,
+)
+from toyvisor.kvm.host_kernel import BareKernel, HostKernel
 from toyvisor.kvm.io_bus import KvmIoBus
+from toyvisor.kvm.vcpu_time import VcpuTime
+from toyvisor.kvm.vcpu_trace import VcpuTrace
 from toyvisor.memory import GuestMemory
-from toyvisor.modes import CR0_PE, EFER_LMA, CpuMode
+from toyvisor.modes import CpuMode
 from toyvisor.trace.events import (
     KVM_CPUID,
     KVM_HYPERCALL,
-    KVM_USERSPACE_EXIT,
+    KVM_VCPU_WAKEUP,
     VM_ENTRY,
-    VM_EXIT,
 )
 from toyvisor.trace.exit_records import (
     KVM_RUN,
-    KVM_RUN_MMIO_READ,
-    KVM_RUN_PIO_READ,
     MMIO_EXIT,
     PIO_EXIT,
 )
@@ -76,6 +82,7 @@ class Vcpu:
         ledger: Ledger,
         pio_bus: KvmIoBus,
         mmio_bus: KvmIoBus,
+        host: HostKernel | None = None,
     ) -> None:
         self.id = vcpu_id
         self.kvm_run = KvmRun(mmap.mmap(-1, VCPU_MMAP_SIZE))
@@ -83,19 +90,26 @@ class Vcpu:
         self.exit_hypercalls = 0
         #: Why KVM_EXIT_SHUTDOWN or KVM_EXIT_INTERNAL_ERROR: for people, not in the ABI.
         self.explanation = ""
+        #: It sleeps in HLT for good: nothing can wake it, and run() gave up.
+        self.asleep = False
+        #: What waits to be injected.
+        self.events = EventInjection(ledger)
+        self._host: HostKernel = host if host is not None else BareKernel()
+        #: Deadline, time slice and timers.
+        self.timing = VcpuTime(self._host.timers)
         self._memory = memory
         self._ledger = ledger
         self._trace = ledger.trace
+        self._told = VcpuTrace(ledger)
         self._kernel = KernelHalf(
             mmio_bus.read, mmio_bus.write, pio_bus.read, pio_bus.write, self._emulate_cpuid
         )
+        self._buses = mmio_bus, pio_bus
+        self._is_traced = False
         self._cpu: Cpu | None = None
         self._sregs = KvmSregs()
         #: The exit that run() has to finish before it enters the guest: a load or an IN.
         self._complete: VmExit | None = None
-        #: RIP at the last exit, if somebody traces.
-        self._rip = 0
-        self._deadline = FOREVER
         self._handlers: dict[int, Callable[[VmExit], int | None]] = {
             ExitReason.EPT_VIOLATION: self._handle_ept,
             ExitReason.EPT_MISCONFIG: self._handle_ept,
@@ -103,8 +117,11 @@ class Vcpu:
             ExitReason.HLT: self._handle_hlt,
             ExitReason.VMCALL: self._handle_vmcall,
             ExitReason.TRIPLE_FAULT: self._handle_triple_fault,
-            ExitReason.EXCEPTION_NMI: self._handle_exception,
-            ExitReason.PREEMPTION_TIMER: lambda exit_: self._return(_INTR, exit_[0]),
+            ExitReason.TASK_SWITCH: self._handle_task_switch,
+            ExitReason.PREEMPTION_TIMER: self._handle_timer,
+            ExitReason.INTERRUPT_WINDOW: self._handle_window,
+            ExitReason.NMI_WINDOW: self._handle_window,
+            AT_BOUNDARY: lambda _exit: self._reenter(),
         }
 
     # ioctls ---------------------------------------------------------------------------
@@ -113,17 +130,27 @@ class Vcpu:
         """KVM_RUN: run the guest until userspace is needed; `kvm_run` says what for."""
         reply: int | None = self._completion() if self._complete is not None else 0
         trace = self._trace
+        cpu = self.cpu
         if trace.enabled:
-            if self._complete is None:
+            if self.events.requested or cpu.boundary.armed:
+                self._told.run_without_entry(self._complete, reply)
+                if not self.asleep:
+                    self._reenter()
+            elif self._complete is None:
                 trace.append((trace.now, trace.thread, KVM_RUN.name))
             else:
-                self._trace_completion(self._complete, reply)
+                self._told.run(self._complete, reply)
         self._complete = None
-        cpu = self.cpu
-        cpu.door.on_exit = self._note_exit if trace.enabled else None
+        if trace.enabled is not self._is_traced:
+            self._watch_exits(cpu, watched=trace.enabled)
+        if self.asleep:
+            self.asleep, reply = False, self._halt()
         enter = cpu.enter
         handlers = self._handlers
+        events = self.events
         while reply is not None:
+            if events.requested:
+                events.prepare(cpu)
             exit_ = enter(reply)
             reply = handlers[exit_[0]](exit_)
 
@@ -139,35 +166,30 @@ class Vcpu:
 
     def get_sregs(self) -> KvmSregs:
         """KVM_GET_SREGS: as set, with control registers and selectors as they are now."""
-        sregs = self._sregs
-        registers = self.cpu.registers
-        for name, number in CONTROL.items():
-            setattr(sregs, name, registers.read_special(number))
-        for name in ("cs", "ds", "es", "fs", "gs", "ss"):
-            getattr(sregs, name).selector = registers.read_special(SEGMENTS[name])
-        sregs.idt.base, sregs.idt.limit = registers.idt()
-        sregs.gdt.base, sregs.gdt.limit = registers.gdt()
-        sregs.efer = registers.read_msr(MSR_EFER)
-        return sregs
+        special_registers.renew(self._sregs, self.cpu.registers)
+        return self._sregs
 
     def set_sregs(self, sregs: KvmSregs) -> None:
         """KVM_SET_SREGS, before the first run: this chooses the processor's mode."""
         if self._cpu is not None:
             raise UsageError("the toy KVM takes special registers before the first KVM_RUN only")
         self._sregs = sregs
-        self._cpu = self._create_cpu(_bits(sregs))
-        self._load_sregs(self._cpu, sregs)
+        bits = special_registers.code_bits(sregs)
+        self._cpu = self._create_cpu(bits)
+        special_registers.load(self._cpu.registers, sregs, bits)
+
+    def nmi(self) -> None:
+        """KVM_NMI: a non-maskable interrupt."""
+        self.events.nmi()
 
     @property
     def deadline(self) -> int:
-        """When the time slice ends, in guest instructions: run() returns KVM_EXIT_INTR."""
-        return self._deadline
+        """When the guest's time is over, in its instructions: run() returns KVM_EXIT_INTR."""
+        return self.timing.deadline
 
     @deadline.setter
     def deadline(self, instructions: int) -> None:
-        self._deadline = instructions
-        if self._cpu is not None:
-            self._cpu.clock.limit = instructions
+        self.timing.deadline = instructions
 
     @property
     def instructions(self) -> int:
@@ -204,7 +226,7 @@ class Vcpu:
     def _handle_ept(self, exit_: VmExit) -> int | None:
         reason, gpa, size, is_write, *value = exit_
         if not size:
-            return self._handle_emulation_failure(gpa, is_write)
+            return self._handle_failure(gpa, is_write)
         run = self.kvm_run
         ledger = self._ledger
         MMIO_LAYOUT.pack_into(run.mapping, EXIT_OFFSET, gpa, 0, size, is_write)
@@ -213,9 +235,9 @@ class Vcpu:
         else:
             self._complete = exit_
         if self._trace.enabled:
-            trace = self._trace
+            trace, rip = self._trace, self._told.rip
             trace.append(
-                (trace.now, trace.thread, MMIO_EXIT.name, reason, self._rip, gpa, size, is_write,
+                (trace.now, trace.thread, MMIO_EXIT.name, reason, rip, gpa, size, is_write,
                  value[0], ledger.guest_to_kvm.name)
             )  # fmt: skip
         run.fields.exit_reason = _MMIO
@@ -234,15 +256,92 @@ class Vcpu:
             self._complete = exit_
         if self._trace.enabled:
             hop = ledger.guest_to_kvm.name
-            self._trace.emit(PIO_EXIT, reason, self._rip, port, size, is_write, value, count, hop)
+            self._trace.emit(
+                PIO_EXIT, reason, self._told.rip, port, size, is_write, value, count, hop
+            )
         run.fields.exit_reason = _IO
         ledger.userspace[_IO] += 1
         return None
 
     def _handle_hlt(self, exit_: VmExit) -> int | None:
-        """kvm_emulate_halt(): userspace finds RIP behind the HLT; the exit was at it."""
-        self._rip -= 1
-        return self._return(_HLT, exit_[0])
+        """kvm_emulate_halt(): userspace finds RIP behind the HLT; the exit was at it.
+
+        With the interrupt controllers in the kernel, the vCPU sleeps in the kernel, too.
+        """
+        self._told.rip -= 1
+        if self.events.irqchip is None:
+            return self._return(_HLT, exit_[0])
+        self._told.exit(exit_[0])
+        return self._halt()
+
+    def _halt(self) -> int | None:
+        """kvm_vcpu_block(): asleep until an interrupt comes. None: none ever will."""
+        cpu, start = self.cpu, self.timing.now
+        while not self.events.can_wake(cpu):
+            if not self._sleep(cpu):
+                self.asleep = True
+                self.explanation = explain_sleep(
+                    interrupts_are_on=cpu.interrupts_are_on,
+                    came_too_early=self.events.interrupted_at == cpu.registers.rip() - 1,
+                )
+                self.kvm_run.fields.exit_reason = _INTR
+                return None
+        if self._trace.enabled:
+            self._trace.emit(KVM_VCPU_WAKEUP, self.timing.now - start)
+        return self._reenter()
+
+    def _sleep(self, cpu: Cpu) -> bool:
+        """The others run; if nobody can, time passes until the next timer. False: no more."""
+        host, timing = self._host, self.timing
+        if timing.deadline == 0:  # kicked out
+            return False
+        if host.has_runnable:
+            if not host.run_others_and_poll():
+                timing.slice_end = None  # whom it was for has had the processor now
+            return True
+        if not cpu.interrupts_are_on:
+            return False
+        when = timing.next_expiry
+        if when is None:
+            return host.wait_for_input(lambda: timing.deadline == 0)
+        timing.sleep_until(when)
+        # A PIT whose interrupts don't get through will never wake a guest that sleeps.
+        return self.events.requested or host.has_runnable or not timing.only_the_pit_is_left
+
+    def _watch_exits(self, cpu: Cpu, *, watched: bool) -> None:
+        """Somebody begins or ends to trace."""
+        self._is_traced = watched
+        cpu.door.on_exit = self._told.note_exit if watched else None
+        cpu.door.kernel = self._traced_kernel() if watched else self._kernel
+
+    def _traced_kernel(self) -> KernelHalf:
+        from toyvisor.kvm.lightweight import TracedBuses
+
+        traced = TracedBuses(*self._buses, self._trace, self._moment)
+        return KernelHalf(
+            traced.mmio_read, traced.mmio_write, traced.pio_read, traced.pio_write,
+            self._emulate_cpuid,
+        )  # fmt: skip
+
+    def _handle_timer(self, exit_: VmExit) -> int | None:
+        """The preemption timer: a timer of the kernel's, or the end of a time slice."""
+        self._told.exit(exit_[0])  # before what the timers do
+        if self.timing.limit_reached():
+            return self._reenter()
+        return self._return(_INTR, None)
+
+    def _handle_window(self, exit_: VmExit) -> int | None:
+        """The guest can take an interrupt now: prepare() injects it."""
+        self._told.exit(exit_[0])
+        return self._reenter()
+
+    def _reenter(self) -> int:
+        """Back into the guest after an exit that KVM has finished, with what it can inject."""
+        if self.events.requested:
+            self.events.prepare(self.cpu)
+        if self._trace.enabled and not self.cpu.boundary.armed:
+            self._trace.emit(VM_ENTRY)
+        return 0
 
     def _handle_vmcall(self, exit_: VmExit) -> int | None:
         """kvm_emulate_hypercall(): most end in the kernel."""
@@ -262,61 +361,49 @@ class Vcpu:
             result = -KVM_EPERM
         else:
             result = 0 if nr == Hypercall.VAPIC_POLL_IRQ else -KVM_ENOSYS
-        if self._trace.enabled:
-            self._trace.emit(VM_EXIT, exit_[0], self._rip, 0, 0)
-            self._trace.emit(KVM_HYPERCALL, nr, *args, result)
-            self._trace.emit(VM_ENTRY)
+        self._told.answered(exit_[0], KVM_HYPERCALL, nr, *args, result)
         return result & mask
 
     def _handle_triple_fault(self, exit_: VmExit) -> int | None:
         registers = self.cpu.registers
         cr2 = registers.read_special(CONTROL["cr2"])
-        code = self.cpu.view.read(self.cpu.view.rip(), 1)
-        self.explanation = explain_triple_fault(exit_[1], code, registers.idt(), cr2)
+        code = self.cpu.view.read(self.cpu.view.rip(), 2)
+        self.explanation = explain_triple_fault(
+            exit_[1], code, registers.idt(), cr2, self.cpu.failed_deliveries,
+            self.events.irq_of(exit_[1]),
+        )  # fmt: skip
         return self._return(_SHUTDOWN, exit_[0])
 
-    def _handle_exception(self, exit_: VmExit) -> int | None:
-        vector = exit_[1]
-        self.explanation = (
-            f"{exception_name(vector)}: this KVM does not deliver exceptions through the "
-            "guest's IDT yet"
-        )
-        return self._internal_error(InternalError.DELIVERY_EV, [vector], exit_[0])
+    def _handle_task_switch(self, exit_: VmExit) -> int | None:
+        self.explanation = f"{exit_[1]}: this processor does not switch tasks"
+        return self._internal_error(InternalError.EMULATION, emulation_failure(b""), exit_[0])
 
-    def _handle_emulation_failure(self, gpa: int, why: str) -> int | None:
-        if why == "fetch":
-            came = "ran on" if self.ran_on else "jumped"
-            self.explanation = (
-                f"the guest {came} to {gpa:#x}, where there is no RAM to execute from; "
-                "KVM can't emulate code that it can't read"
+    def _handle_failure(self, gpa: int, why: str) -> int | None:
+        """An EPT violation that is no load or store of the guest's."""
+        view = self.cpu.view
+        if why == "delivery":
+            registers = self.cpu.registers
+            self.explanation = explain_delivery_outside_ram(
+                gpa, registers.idt(), registers.gdt(), registers.read("rsp")
             )
-        else:
-            self.explanation = (
-                f"one access that begins in RAM and ends in a device (at {gpa:#x}); "
-                "this KVM does not emulate that"
-            )
-        code = self.cpu.view.read(self.cpu.view.rip(), 15)
+            return self._internal_error(InternalError.DELIVERY_EV, [0, _EPT_VIOLATION, gpa], 48)
+        self.explanation = explain_emulation_failure(gpa, why, ran_on=self.ran_on)
         return self._internal_error(
-            InternalError.EMULATION, emulation_failure(code), _EPT_VIOLATION
+            InternalError.EMULATION, emulation_failure(view.read(view.rip(), 15)), _EPT_VIOLATION
         )
 
     def _emulate_cpuid(self, leaf: int, subleaf: int) -> CpuidRegisters:
         values = cpuid(leaf)
-        if self._trace.enabled:
-            self._trace.emit(VM_EXIT, int(ExitReason.CPUID), self._rip, 0, 0)
-            self._trace.emit(KVM_CPUID, leaf, subleaf, *values)
-            self._trace.emit(VM_ENTRY)
+        self._told.answered(int(ExitReason.CPUID), KVM_CPUID, leaf, subleaf, *values)
         return values
 
     # Helpers ------------------------------------------------------------------------------
 
-    def _return(self, reason: int, vmx_reason: int) -> int | None:
-        """Leave for userspace."""
+    def _return(self, reason: int, vmx_reason: int | None) -> int | None:
+        """Leave for userspace. `vmx_reason` None: the exit has been told already."""
         self.kvm_run.fields.exit_reason = reason
         self._ledger.userspace[reason] += 1
-        if self._trace.enabled:
-            self._trace.emit(VM_EXIT, vmx_reason, self._rip, 0, 0)
-            self._trace.emit(KVM_USERSPACE_EXIT, reason)
+        self._told.userspace_exit(vmx_reason, reason)
         return None
 
     def _internal_error(
@@ -346,54 +433,20 @@ class Vcpu:
         ledger.copy(ledger.kvm_to_guest, elements, 0, data)
         return int.from_bytes(elements, "little")
 
-    # Tracing ------------------------------------------------------------------------------
-
-    def _note_exit(self, rip: int, now: int) -> None:
-        """At every exit that is traced: where the guest stands, and what time it is."""
-        self._rip = rip
-        trace = self._trace
-        trace.now = now
-        if len(trace.records) >= trace.LIMIT and trace.enabled:
-            trace.end()
-
-    def _trace_completion(self, pending: VmExit, reply: int | None) -> None:
-        hop = self._ledger.kvm_to_guest.name
-        if pending[0] == ExitReason.VMCALL:
-            self._trace.emit(KVM_RUN)
-        elif pending[0] == ExitReason.IO_INSTRUCTION:
-            _, port, size, _, _, count = pending
-            self._trace.emit(KVM_RUN_PIO_READ, port, size, count, reply, hop)
-        else:
-            _, gpa, size, *_ = pending
-            self._trace.emit(KVM_RUN_MMIO_READ, gpa, size, reply, hop)
+    def _moment(self) -> tuple[int, bool]:
+        """For the trace of a lightweight exit: RIP at it, and whether an event comes first."""
+        return self._told.rip, self.cpu.boundary.armed
 
     def _create_cpu(self, bits: int) -> Cpu:
         cpu = Cpu(bits, self._memory, self._ledger.exits, self._kernel, _instruction_lengths)
-        cpu.clock.limit = self._deadline
         cpu.registers.write("rflags", 2)
+        self._memory.on_code_written = cpu.code_changed
+        self.events.attach(cpu)
+        self.timing.attach(cpu)
         return cpu
-
-    def _load_sregs(self, cpu: Cpu, sregs: KvmSregs) -> None:
-        registers = cpu.registers
-        registers.set_gdt(sregs.gdt.base, sregs.gdt.limit)
-        registers.set_idt(sregs.idt.base, sregs.idt.limit)
-        if cpu.bits == 64:
-            registers.write_msr(MSR_EFER, sregs.efer)
-        registers.write_special(CONTROL["cr4"], sregs.cr4)
-        registers.write_special(CONTROL["cr3"], sregs.cr3)
-        registers.write_special(CONTROL["cr0"], sregs.cr0)
-        for name in ("cs", "ds", "es", "fs", "gs", "ss"):
-            registers.write_special(SEGMENTS[name], getattr(sregs, name).selector)
 
 
 def _instruction_lengths(code: bytes, address: int, bits: int) -> list[int]:
     from toyvisor.guest.disassembler import instruction_lengths  # only if somebody asks
 
     return instruction_lengths(code, address, _MODES[bits])
-
-
-def _bits(sregs: KvmSregs) -> int:
-    """Width of the code that these special registers make the processor run."""
-    if not sregs.cr0 & CR0_PE:
-        return 16
-    return 64 if sregs.efer & EFER_LMA else 32
