@@ -46,9 +46,9 @@ def test_devices_get_windows_and_lines_in_the_order_of_the_block(tmp_path: Path)
     ("devices", "line", "message", "hint"),
     [
         ('["virtio-nte"]', 4, "unknown device 'virtio-nte'", "did you mean virtio-net?"),
-        ('["disk"]', 4, "unknown device 'disk'", "known: serial"),
+        ('["disk"]', 4, "unknown device 'disk'", "known: pic, pit, serial"),
         ('["serial", "serial"]', 4, "serial is there twice", None),
-        ('[{ type = "serial", mac = "x" }]', 4, "serial has no option 'mac'", "none"),
+        ('[{ type = "serial", mac = "x" }]', 4, "serial has no option 'mac'", "its options: input"),
         ('[{ type = "mmio-nic", mac = "x" }]', 4, "mac is 'x', not six bytes", None),
         ('[{ type = "mmio-nic", mac = "01:00:00:00:00:01" }]', 4, "multicast", None),
     ],

@@ -1,7 +1,8 @@
 """The state a guest begins in: what firmware and boot loader leave behind.
 
 The layout below 1 MiB is Firecracker's (src/vmm/src/arch/x86_64: layout.rs, regs.rs,
-gdt.rs). There is no IDT: until the guest makes one, an exception ends in a triple fault.
+gdt.rs). There is no IDT: until the guest makes one, an exception ends in a triple fault. In
+real mode the interrupt vector table is at 0, and empty.
 
     0x0500  GDT: null, code, data        0x8ff0  first stack pointer, growing down
     0x9000  PML4, then PDPT and four page directories: the first 4 GiB, mapped as they are
@@ -24,6 +25,7 @@ GDT_SIZE = 3 * 8
 CODE_SELECTOR = 0x08
 DATA_SELECTOR = 0x10
 
+_IVT_LIMIT = 0x3FF  # 256 entries of 4 bytes at address 0, as a PC's firmware leaves it
 _CR0_ET = 1 << 4
 _CR0_NE = 1 << 5
 _CR4_PAE = 1 << 5
@@ -63,6 +65,7 @@ def boot_sregs(mode: CpuMode) -> KvmSregs:
     sregs.cr0 = _CR0_ET | _CR0_NE
     if mode is CpuMode.REAL:
         sregs.cr0 = _CR0_ET
+        sregs.idt.limit = _IVT_LIMIT
         for name in ("cs", "ds", "es", "fs", "gs", "ss"):
             kind = 0xB if name == "cs" else 0x3
             setattr(sregs, name, KvmSegment(base=0, limit=0xFFFF, type=kind, present=1, s=1))

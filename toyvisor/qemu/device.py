@@ -7,12 +7,15 @@ through DMA views, and its host backend. No more: not the vCPU, not KVM, not Uni
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from toyvisor.errors import GuestError
 from toyvisor.memory import GuestMemory
 from toyvisor.trace.events import GUEST_ERROR, IRQ_LINE, Trace
 from toyvisor.trace.ledger import Ledger
+
+if TYPE_CHECKING:
+    from toyvisor.qemu.main_loop import MainLoop
 
 
 class MemoryRegionOps(Protocol):
@@ -32,12 +35,14 @@ class MemoryRegionOps(Protocol):
 class IrqLine:
     """A device's interrupt output (QEMU: qemu_irq). Nothing is wired to it by default."""
 
-    __slots__ = ("device", "level", "trace")
+    __slots__ = ("device", "level", "trace", "wire")
 
     def __init__(self, device: str, trace: Trace) -> None:
         self.device = device
         self.trace = trace
         self.level = 0
+        #: Where it leads: told each new level.
+        self.wire: Callable[[int], None] | None = None
 
     def set(self, level: int) -> None:
         """Drive the line; only a change is an event."""
@@ -45,6 +50,8 @@ class IrqLine:
             self.level = level
             if self.trace.enabled:
                 self.trace.emit(IRQ_LINE, self.device, level)
+            if self.wire is not None:
+                self.wire(level)
 
 
 class GuestErrorLog:
@@ -74,9 +81,12 @@ class GuestErrorLog:
 
 
 class DeviceContext:
-    """Everything a device may reach; handed to its constructor by the machine."""
+    """Everything a device may reach; handed to its constructor by the machine.
 
-    __slots__ = ("errors", "irq", "ledger", "memory", "trace")
+    Without a `main_loop` (a device alone on a bench) work that is put off stays undone.
+    """
+
+    __slots__ = ("errors", "irq", "ledger", "main_loop", "memory", "trace")
 
     def __init__(
         self,
@@ -85,9 +95,11 @@ class DeviceContext:
         memory: GuestMemory,
         ledger: Ledger,
         errors: GuestErrorLog,
+        main_loop: MainLoop | None = None,
     ) -> None:
         self.memory = memory
         self.ledger = ledger
         self.trace = ledger.trace
         self.errors = errors
+        self.main_loop = main_loop
         self.irq = IrqLine(name, self.trace)

@@ -7,31 +7,22 @@ devices in their places, the program in memory, and one vCPU ready to run.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from toyvisor.errors import SourceError
-from toyvisor.guest.program import DeviceSpec, Program
+from toyvisor.guest.program import Program
 from toyvisor.host.console import Console
+from toyvisor.host.kernel import Kernel
 from toyvisor.host.net import NetBackend
 from toyvisor.kvm.api import KvmRegs
 from toyvisor.kvm.vm import Kvm
-from toyvisor.memory import PAGE_SIZE
 from toyvisor.modes import CpuMode
-from toyvisor.qemu.address_space import AddressSpace
+from toyvisor.qemu.board import Board
 from toyvisor.qemu.boot import BOOT_STACK_POINTER, boot_areas, boot_sregs, write_boot_tables
-from toyvisor.qemu.catalog import (
-    DEVICE_TYPES,
-    FIRST_IRQ,
-    MMIO_BASE,
-    MMIO_WINDOW,
-    Backends,
-    DeviceType,
-    OptionError,
-)
-from toyvisor.qemu.device import DeviceContext, GuestErrorLog, MemoryRegionOps
+from toyvisor.qemu.device import GuestErrorLog
 from toyvisor.qemu.frame_table import FRAME_TABLE, FRAME_TABLE_END, place_frames
 from toyvisor.qemu.kick import kicked_by_ctrl_c
-from toyvisor.qemu.vcpu_thread import Ending, kvm_cpu_exec
+from toyvisor.qemu.vcpu_thread import TIME_SLICE, Ending, kvm_cpu_exec
 from toyvisor.trace.events import Trace
 from toyvisor.trace.ledger import Ledger
 
@@ -46,10 +37,18 @@ _REGISTER_NAMES = {
 }
 
 
+class Arrivals(NamedTuple):
+    """How frames come in over the wire: so many at once, so much time between (None: usual)."""
+
+    burst: int = 1
+    interval: int | None = None
+
+
 class Machine:
     """One virtual machine with its program loaded. Close it when done (context manager).
 
-    `registers` are first values of general registers, over those of the program's block.
+    `registers` are first values of general registers, over those of the program's block, and
+    `options` device options by the device's type: {"virtio-net": {"vhost": True}}.
     Raises SourceError for a device, an option or a register that the block gets wrong.
     """
 
@@ -61,6 +60,8 @@ class Machine:
         trace: bool = False,
         registers: Mapping[str, int] | None = None,
         console: Console | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self.program = program
         self.net = net if net is not None else NetBackend()
@@ -68,18 +69,18 @@ class Machine:
         self.trace = self.ledger.trace
         self.errors = GuestErrorLog(self.trace)
         self.console = console if console is not None else Console()
-        self.memory = AddressSpace("memory", PAGE_SIZE, self.ledger, self.errors)
-        self.ports = AddressSpace("I/O", 1, self.ledger, self.errors)
-        self.devices: dict[str, MemoryRegionOps] = {}
         #: Frames in the frame table.
         self.frames_given = 0
-        #: (name, first address, interrupt line) of the devices in memory windows
-        self.windows: list[tuple[str, int, int]] = []
-
+        self.kernel = Kernel(self.ledger)
         self.ram = memoryview(mmap.mmap(-1, program.spec.memory))
-        self.vm = Kvm(self.ledger).create_vm()
+        self.vm = Kvm(self.ledger, self.kernel).create_vm()
         self.vm.set_user_memory_region(0, 0, self.ram)
-        self._add_devices(program.spec.devices)
+        self.board = Board(
+            program.spec, self.vm, self.ledger, self.errors, self.kernel, self.console, self.net,
+            options or {},
+        )  # fmt: skip
+        self.memory, self.ports = self.board.memory, self.board.ports
+        self.devices, self.windows = self.board.devices, self.board.windows
         self._load()
         self.vcpu = self.vm.create_vcpu()
         try:
@@ -87,7 +88,9 @@ class Machine:
         except BaseException:
             self.close()
             raise
-        self.errors.instruction_pointer = self.vcpu.linear_rip
+        self.errors.instruction_pointer = self._instruction_pointer
+        self.kernel.on_wake = self._end_slice_soon
+        self._connect_wire(arrivals if arrivals is not None else Arrivals())
 
     def run(self, max_instructions: int = DEFAULT_BUDGET) -> Ending:
         """Run until the guest ends or has executed `max_instructions`.
@@ -95,8 +98,47 @@ class Machine:
         Raises KeyboardInterrupt if Ctrl-C was pressed meanwhile, once the guest has left.
         """
         self.vcpu.deadline = max_instructions
+        self.board.start()
         with kicked_by_ctrl_c(self.vcpu):
-            return kvm_cpu_exec(self.vcpu, self.memory, self.ports)
+            ending = kvm_cpu_exec(self.vcpu, self.memory, self.ports, self.kernel)
+            self.kernel.run_others()  # what the guest has asked for, but not waited for
+        self._look_back(ending)
+        return ending
+
+    def _look_back(self, ending: Ending) -> None:
+        """Report what only the end of a run shows."""
+        if self.vm.irqchip is not None:
+            from toyvisor.qemu.blocked_interrupts import report_interrupts
+
+            report_interrupts(self, ending)
+        if self.vcpu.asleep:
+            from toyvisor.qemu.waiting_frames import report_waiting_frames
+
+            report_waiting_frames(self)
+
+    def _instruction_pointer(self) -> int:
+        """Where the guest stands: behind its last instruction, but on the HLT it sleeps in."""
+        return self.vcpu.linear_rip() - int(self.vcpu.asleep)
+
+    def _end_slice_soon(self) -> None:
+        """Another thread has been woken: the vCPU's time slice gets an end."""
+        vcpu = self.vcpu
+        if vcpu.timing.slice_end is None:
+            vcpu.timing.slice_end = vcpu.instructions + TIME_SLICE
+
+    def _connect_wire(self, arrivals: Arrivals) -> None:
+        """What comes in from the network: frames by the clock, answers, a real tap, a console."""
+        timers, frames = self.kernel.timers, self.program.spec.frames
+        if frames == "wire":
+            self.net.start_sender(timers, burst=arrivals.burst, interval=arrivals.interval)
+        elif frames == "requests":
+            self.net.start_requester(
+                timers, lambda: self.vcpu.timing.now, interval=arrivals.interval
+            )
+        for tap in self.net.real_files:
+            self.kernel.poller.add(tap)
+        for terminal in self.console.real_files:
+            self.kernel.poller.add(terminal)
 
     def close(self) -> None:
         """End the virtual machine."""
@@ -110,54 +152,13 @@ class Machine:
 
     # Building ---------------------------------------------------------------------------
 
-    def _add_devices(self, specs: Sequence[DeviceSpec]) -> None:
-        for index, spec in enumerate(specs):
-            kind = DEVICE_TYPES.get(spec.type)
-            if kind is None:
-                raise self._unknown_device(index, spec.type)
-            for option in spec.options:
-                if option not in kind.options:
-                    known = ", ".join(kind.options) or "none"
-                    raise self.program.spec.device_error(
-                        index, f"{spec.type} has no option '{option}'", f"its options: {known}"
-                    )
-            if kind.port is not None and spec.type in self.devices:
-                raise self.program.spec.device_error(index, f"{spec.type} is there twice")
-            try:
-                self._add_device(spec, kind)
-            except OptionError as wrong:
-                raise self.program.spec.device_error(index, str(wrong)) from None
-
-    def _add_device(self, spec: DeviceSpec, kind: DeviceType) -> None:
-        name = spec.type
-        number = 1
-        while name in self.devices:
-            number += 1
-            name = f"{spec.type}{number}"
-        context = DeviceContext(name, memory=self.vm.memory, ledger=self.ledger, errors=self.errors)
-        device = kind.build(context, Backends(self.console, self.net.file), spec.options)
-        self.devices[name] = device
-        if kind.port is not None:
-            self.ports.map(kind.port, kind.ports, device)
-        else:
-            slot = len(self.windows)
-            base = MMIO_BASE + slot * MMIO_WINDOW
-            self.windows.append((name, base, FIRST_IRQ + slot))
-            self.memory.map(base, MMIO_WINDOW, device)
-
-    def _unknown_device(self, index: int, name: str) -> SourceError:
-        import difflib
-
-        close = difflib.get_close_matches(name, DEVICE_TYPES, 1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(DEVICE_TYPES)}"
-        return self.program.spec.device_error(index, f"unknown device '{name}'", hint)
-
     def _load(self) -> None:
         """Boot tables, program, and the frames it is to send, into guest memory."""
         spec, assembly = self.program.spec, self.program.assembly
         end = assembly.origin + len(assembly.image)
         taken = boot_areas(spec.mode)
-        if self.windows and spec.mode is not CpuMode.REAL:
+        has_table = bool(self.windows) and spec.mode is not CpuMode.REAL and spec.frames == "table"
+        if has_table:
             taken = [*taken, ("frame table", FRAME_TABLE, FRAME_TABLE_END)]
         for what, first, after in taken:
             if assembly.origin < after and first < end:
@@ -176,7 +177,7 @@ class Machine:
                 )
         write_boot_tables(self.ram, spec.mode)
         self.ram[assembly.origin : end] = assembly.image
-        if self.windows and spec.mode is not CpuMode.REAL:
+        if has_table:
             place_frames(self.ram, self.net.frames_in, end, spec)
             self.frames_given = len(self.net.frames_in)
 

@@ -12,7 +12,8 @@ from toyvisor.kvm.api import InternalError, KvmExit, KvmRegs
 from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.vcpu_thread import Ending, Outcome
 
-EXIT_HALTED, EXIT_FAILED, EXIT_BUDGET = 0, 1, 124
+EXIT_HALTED, EXIT_FAILED, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 124, 130
+_HLT = b"\xf4"
 
 #: What the vmexits of a VMX reason are called in `exits.by_reason`.
 REASON_NAMES = {
@@ -23,9 +24,10 @@ REASON_NAMES = {
     ExitReason.CPUID: "cpuid",
     ExitReason.VMCALL: "hypercall",
     ExitReason.TRIPLE_FAULT: "shutdown",
-    ExitReason.PREEMPTION_TIMER: "intr",
-    ExitReason.EXCEPTION_NMI: "exception",
-    ExitReason.EXTERNAL_INTERRUPT: "interrupt",
+    ExitReason.PREEMPTION_TIMER: "timer",
+    ExitReason.INTERRUPT_WINDOW: "interrupt-window",
+    ExitReason.NMI_WINDOW: "nmi-window",
+    ExitReason.TASK_SWITCH: "task-switch",
 }
 
 
@@ -67,8 +69,11 @@ class RunResult(NamedTuple):
     ring_bytes: int
     injected: int
     suppressed: int
+    context_switches: int
     sent: list[bytes]
     received: list[bytes]
+    #: Frames that came in and found the tap's queue full.
+    dropped: int
     registers: dict[str, int]
     mistakes: list[GuestMistake]
     mistakes_count: int
@@ -100,6 +105,8 @@ class RunResult(NamedTuple):
         """The command's exit status for this run."""
         if self.outcome is Outcome.BUDGET:
             return EXIT_BUDGET
+        if self.outcome is Outcome.INTERRUPTED:
+            return EXIT_INTERRUPTED
         if self.outcome is Outcome.HALTED and not self.mistakes_count:
             return EXIT_HALTED
         return EXIT_FAILED
@@ -135,10 +142,12 @@ class RunResult(NamedTuple):
                 "bytes": self.ring_bytes,
             },
             "syscalls": self.syscalls,
+            "context_switches": self.context_switches,
             "interrupts": {"injected": self.injected, "suppressed": self.suppressed},
             "packets": {
                 "sent": [frame.hex() for frame in self.sent],
                 "received": [frame.hex() for frame in self.received],
+                "dropped": self.dropped,
             },
             "registers": {name: hex(value) for name, value in self.registers.items()},
             "guest_errors": [
@@ -196,8 +205,10 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
         ring_bytes=ledger.ring_bytes,
         injected=ledger.injected,
         suppressed=ledger.suppressed,
+        context_switches=ledger.context_switches,
         sent=machine.net.sent,
-        received=[],
+        received=machine.net.received,
+        dropped=machine.net.dropped,
         registers={name: getattr(regs, name) for name, *_ in KvmRegs._fields_},
         mistakes=_mistakes(machine),
         mistakes_count=machine.errors.count,
@@ -226,7 +237,7 @@ def _hint_of_the_end(machine: Machine, ending: Ending) -> str:
 def _ending_place(machine: Machine, ending: Ending) -> str:
     """Where the run ended; if that is no code of the program, where it came from."""
     rip = machine.vcpu.linear_rip()
-    if ending.outcome is Outcome.HALTED:
+    if ending.outcome is Outcome.HALTED or _was_asleep(machine, rip):
         return source_place(machine, rip - 1)  # HLT has one byte, and is done
     listing = machine.program.assembly.listing
     if _ran_past_the_end(machine, ending):
@@ -237,6 +248,13 @@ def _ending_place(machine: Machine, ending: Ending) -> str:
         if listing.at(came_from) is not None:
             return source_place(machine, came_from)
     return source_place(machine, rip)
+
+
+def _was_asleep(machine: Machine, rip: int) -> bool:
+    """Whether the last interrupt found the guest in HLT; and it is still there."""
+    line = machine.program.assembly.listing.at(rip - 1)
+    came_here = machine.vcpu.events.interrupted_at == machine.vcpu.get_regs().rip
+    return came_here and line is not None and line.data == _HLT
 
 
 def source_place(machine: Machine, rip: int) -> str:

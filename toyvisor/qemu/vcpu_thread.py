@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from toyvisor.host.kernel import Kernel
 from toyvisor.kvm.api import (
     KVM_EXIT_IO_OUT,
     MMIO_DATA_OFFSET,
@@ -26,6 +27,7 @@ class Outcome(StrEnum):
     SHUTDOWN = "shutdown"
     INTERNAL_ERROR = "internal-error"
     BUDGET = "budget"
+    INTERRUPTED = "interrupted"
 
 
 class Ending(NamedTuple):
@@ -35,10 +37,17 @@ class Ending(NamedTuple):
     explanation: str
 
 
-def kvm_cpu_exec(vcpu: Vcpu, memory: AddressSpace, ports: AddressSpace) -> Ending:
+#: How most guests end: there is nothing to explain.
+JUST_HLT = "the guest executed HLT"
+#: Guest instructions that a vCPU may run on while another thread wants the processor.
+TIME_SLICE = 1_000
+
+
+def kvm_cpu_exec(vcpu: Vcpu, memory: AddressSpace, ports: AddressSpace, kernel: Kernel) -> Ending:
     """Run the guest until it ends or its time is up (`vcpu.deadline`)."""
     run = vcpu.kvm_run
     mmio, io = run.mmio, run.io
+    _give_way(vcpu, kernel)
     while True:
         vcpu.run()  # ioctl(KVM_RUN): into the guest, back at the next exit
         match run.fields.exit_reason:
@@ -54,21 +63,40 @@ def kvm_cpu_exec(vcpu: Vcpu, memory: AddressSpace, ports: AddressSpace) -> Endin
                     access(io.port, run.mapping, offset, io.size)
             case KvmExit.HYPERCALL:
                 _handle_hypercall(vcpu)
-            case KvmExit.HLT:
-                return Ending(Outcome.HALTED, "the guest executed HLT")
-            case KvmExit.SHUTDOWN:
-                return Ending(Outcome.SHUTDOWN, vcpu.explanation)
-            case KvmExit.INTR:
-                return Ending(
-                    Outcome.BUDGET,
-                    f"the guest was still running after {vcpu.deadline:,} instructions",
-                )
-            case KvmExit.INTERNAL_ERROR:
-                suberror = InternalError(run.internal.suberror)
-                what = f"KVM_INTERNAL_ERROR_{suberror.name}: {vcpu.explanation}"
-                return Ending(Outcome.INTERNAL_ERROR, what)
+            case KvmExit.INTR if vcpu.timing.slice_is_over and not vcpu.asleep:
+                _give_way(vcpu, kernel)
             case reason:
-                raise AssertionError(f"KVM_EXIT {reason} is not handled")
+                return _ending(vcpu, reason)
+
+
+def _ending(vcpu: Vcpu, reason: int) -> Ending:
+    """An exit that the guest does not come back from."""
+    match reason:
+        case KvmExit.HLT:
+            return Ending(Outcome.HALTED, JUST_HLT)
+        case KvmExit.SHUTDOWN:
+            return Ending(Outcome.SHUTDOWN, vcpu.explanation)
+        case KvmExit.INTR if vcpu.asleep:
+            return Ending(Outcome.HALTED, vcpu.explanation)
+        case KvmExit.INTR:
+            what = f"the guest was still running after {vcpu.deadline:,} instructions"
+            return Ending(Outcome.BUDGET, what)
+        case KvmExit.INTERNAL_ERROR:
+            suberror = InternalError(vcpu.kvm_run.internal.suberror)
+            what = f"KVM_INTERNAL_ERROR_{suberror.name}: {vcpu.explanation}"
+            return Ending(Outcome.INTERNAL_ERROR, what)
+    raise AssertionError(f"KVM_EXIT {reason} is not handled")
+
+
+def _give_way(vcpu: Vcpu, kernel: Kernel) -> None:
+    """The time slice is over: the other threads run until they have nothing to do.
+
+    Without work for another thread there are no slices, as in a kernel without a tick.
+    """
+    if kernel.run_others_and_poll():
+        vcpu.timing.slice_end = vcpu.instructions + TIME_SLICE
+    else:
+        vcpu.timing.slice_end = None
 
 
 def _handle_hypercall(vcpu: Vcpu) -> None:

@@ -75,7 +75,7 @@ class Serial16550:
         "_scr",
         "_thr_pending",
         "_trigger",
-        "_waiting",
+        "accept_input",
         "name",
     )
 
@@ -85,8 +85,8 @@ class Serial16550:
         self._ledger = context.ledger
         self._console = console
         self._byte = bytearray(1)  # the transmitter's shift register
-        #: host input that the port has no room for yet
-        self._waiting: deque[int] = deque()
+        #: told when the port has room for input again (QEMU: qemu_chr_fe_accept_input)
+        self.accept_input: Callable[[], None] | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -101,6 +101,7 @@ class Serial16550:
         self._trigger = 1
         self._thr_pending = False
         self._irq.set(0)
+        self._tell_of_room()
 
     # The guest's accesses ------------------------------------------------------------
 
@@ -150,7 +151,7 @@ class Serial16550:
         else:
             value = self._rbr
             self._lsr &= ~(LSR_DR | LSR_BI)
-        self._accept_input()
+        self._tell_of_room()
         self._update_irq()
         return value
 
@@ -185,7 +186,7 @@ class Serial16550:
             self._trigger = TRIGGER_LEVELS[value & 0xC0]
         else:
             self._iir &= ~IIR_FIFO_ENABLED
-        self._accept_input()
+        self._tell_of_room()
         self._update_irq()
 
     def _read_iir(self) -> int:
@@ -204,7 +205,7 @@ class Serial16550:
 
     def _write_mcr(self, value: int) -> None:
         self._mcr = value & 0x1F
-        self._accept_input()
+        self._tell_of_room()
         self._update_irq()
 
     def _read_mcr(self) -> int:
@@ -255,22 +256,20 @@ class Serial16550:
         self._lsr |= LSR_BI
         self._update_irq()
 
-    def feed(self, data: bytes) -> None:
-        """The host's input, which waits until the port has room (QEMU: serial_can_receive)."""
-        self._waiting.extend(data)
-        self._accept_input()
-        self._update_irq()
+    def can_receive(self) -> int:
+        """How many bytes of the host's input the port would take now (serial_can_receive).
 
-    def _accept_input(self) -> None:
-        while self._waiting and not self._mcr & MCR_LOOP:
-            if self._fcr & FCR_ENABLE:
-                # Up to the trigger level only, so that the level the guest chose has a meaning.
-                room = len(self._fifo) < self._trigger
-            else:
-                room = not self._lsr & LSR_DR
-            if not room:
-                return
-            self._receive_byte(self._waiting.popleft())
+        Up to the trigger level only, so that the level the guest chose has a meaning.
+        """
+        if self._mcr & MCR_LOOP:
+            return 0
+        if self._fcr & FCR_ENABLE:
+            return max(0, self._trigger - len(self._fifo))
+        return 0 if self._lsr & LSR_DR else 1
+
+    def _tell_of_room(self) -> None:
+        if self.accept_input is not None and self.can_receive():
+            self.accept_input()
 
     def _receive_byte(self, byte: int) -> None:
         if not self._fcr & FCR_ENABLE:
