@@ -13,8 +13,9 @@ from toyvisor.host.tap import Tap
 from toyvisor.host.wire import Wire
 from toyvisor.memory import GuestMemory
 from toyvisor.qemu.device import DeviceContext, GuestErrorLog
-from toyvisor.qemu.devices import mmio_nic as nic
-from toyvisor.qemu.devices.mmio_nic import REGISTERS, MmioNic, register_name
+from toyvisor.qemu.devices import mmio_nic_registers as nic
+from toyvisor.qemu.devices.mmio_nic import MmioNic
+from toyvisor.qemu.devices.mmio_nic_registers import REGISTERS, register_name
 from toyvisor.trace.ledger import Ledger
 
 MAC = bytes.fromhex("0123456789ab")
@@ -302,7 +303,7 @@ def test_write_only_registers_read_as_zero(bench, card, name):
     assert card.read(nic.STATUS, 4) & nic.STATUS_ACCESS_ERROR
 
 
-@pytest.mark.parametrize("offset", [0x01C, 0x002, 0x080, 0x1FC, 0x200, 0x7FC, 0x7FE])
+@pytest.mark.parametrize("offset", [0x01C, 0x002, 0x07C, 0x098, 0x0BC, 0x1FC, 0x1FE])
 def test_where_no_register_is_there_is_nothing(bench, card, offset):
     with bench.breaks("mmio-nic.no-register", "mmio-nic.no-register"):
         card.write(offset, 4, 0xFFFFFFFF)
@@ -329,7 +330,7 @@ def test_an_access_past_the_window_touches_nothing(bench, card, offset, width):
 
 @pytest.mark.parametrize(
     ("name", "value", "kept"),
-    [("CONTROL", 0xFFFFFFFA, 2), ("INTERRUPT_MASK", 0xFFFFFFFF, 3), ("INTERRUPT_ACK", 4, None)],
+    [("CONTROL", 0xFFFFFFFA, 10), ("INTERRUPT_MASK", 0xFFFFFFFF, 7), ("INTERRUPT_ACK", 8, None)],
 )
 def test_reserved_bits_are_ignored_and_reported(bench, card, name, value, kept):
     driver = Driver(card)
@@ -387,7 +388,8 @@ def test_the_device_has_the_name_the_machine_gave_it(bench, wire):
 def test_names_for_traces():
     assert register_name(0x44) == "TX_COMMAND"
     assert register_name(0x810) == "TX_BUFFER+0x10"
-    assert register_name(0x84) == "0x84"
+    assert register_name(0x210) == "RX_BUFFER+0x10"
+    assert register_name(0x98) == "0x98"
 
 
 def test_the_register_map_is_consistent():

@@ -19,6 +19,7 @@ class QTest:
         self.wire = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.wire.bind(str(directory / "wire"))
         self.wire.settimeout(2)
+        self.network = str(directory / "qemu")
         bios = directory / "bios"
         bios.write_bytes(b"\xf4" * 65536)
         self.process = subprocess.Popen(
@@ -83,6 +84,16 @@ class QTest:
 
     def frames(self, count: int) -> list[bytes]:
         return [self.wire.recv(1 << 17) for _ in range(count)]
+
+    def deliver(self, frame: bytes) -> None:
+        """A frame from the network. QEMU has seen it when this returns."""
+        self.wire.sendto(frame, self.network)
+        self.settle()
+
+    def settle(self) -> None:
+        """Two answers: all that could be read before the first was looked at in between."""
+        for _ in range(2):
+            self.read(0)
 
     def drain(self) -> None:
         self.wire.setblocking(False)

@@ -14,7 +14,8 @@ from virtio_kit import (
     frame,
 )
 
-from toyvisor.qemu.virtio.net import DEFAULT_MAC, FEATURES, MAC
+from toyvisor.qemu.virtio.net import DEFAULT_MAC
+from toyvisor.qemu.virtio.net_format import FEATURES, MAC
 from toyvisor.qemu.virtio.registers import CONFIG, REGISTERS, Reg, register_name
 
 HOLES = [0x018, 0x01C, 0x028, 0x02C, 0x03C, 0x040, 0x048, 0x04C, 0x054, 0x058, 0x05C, 0x068]

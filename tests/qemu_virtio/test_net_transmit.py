@@ -16,9 +16,10 @@ from virtio_kit import (
 )
 
 from toyvisor.errors import UsageError
-from toyvisor.qemu.virtio.net import HEADER as NET_HEADER
-from toyvisor.qemu.virtio.net import MAX_FRAME, TX_BURST, VirtioNet
+from toyvisor.qemu.virtio.net import TX_BURST, VirtioNet
+from toyvisor.qemu.virtio.net_format import MAX_FRAME
 from toyvisor.trace.events import COPY, SYSCALL
+from toyvisor.virtio.net import HEADER as NET_HEADER
 
 OPTIONS = {
     "plain": 0,

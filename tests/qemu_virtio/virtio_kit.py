@@ -9,12 +9,14 @@ from types import SimpleNamespace
 from toyvisor.memory import GuestMemory
 from toyvisor.qemu.device import DeviceContext, GuestErrorLog
 from toyvisor.qemu.virtio.mmio import VirtioMmio
-from toyvisor.qemu.virtio.net import FEATURES, TRANSMIT, VirtioNet
+from toyvisor.qemu.virtio.net import VirtioNet
+from toyvisor.qemu.virtio.net_format import FEATURES
 from toyvisor.qemu.virtio.registers import Reg
 from toyvisor.trace.events import Trace
 from toyvisor.trace.ledger import Ledger
 from toyvisor.virtio.constants import Feature
 from toyvisor.virtio.driver import DriverQueue
+from toyvisor.virtio.net import TRANSMIT
 
 RAM = 1 << 20
 RINGS, HEADER, FRAMES = 0x1000, 0x7F000, 0x80000
@@ -60,9 +62,18 @@ class Machine:
             "virtio-net", memory=self.memory, ledger=self.ledger, errors=self.errors
         )
         self.tap = FakeTap()
-        self.net = VirtioNet(self.context, self.tap, features=offered, queue_size=queue_size)
+        self.net = VirtioNet(
+            self.context,
+            self.tap,
+            features=offered,
+            client=self.make_client(),
+            queue_size=queue_size,
+        )
         self.mmio = VirtioMmio(self.context, self.net)
         self.queue: DriverQueue
+
+    def make_client(self):
+        """Whom frames come from: nobody, except in receive_kit.py."""
 
     # Loads and stores -------------------------------------------------------------------
 

@@ -95,3 +95,36 @@ def test_interrupts_not_wanted_are_not_sent_with_event_idx():
     ring.queue.push(ring.queue.pop(), 0)
     ring.queue.flush()
     assert not ring.queue.should_notify()
+
+
+def test_an_interrupt_after_so_many_buffers():
+    ring = Ring(8, EVENT_IDX, base=0xFFFE)
+    ring.driver.want_interrupt_after(3)
+    told = []
+    for _ in range(5):
+        ring.driver.add_buffer([], [(DATA, 4)])
+        ring.driver.publish()
+        ring.queue.push(ring.queue.pop(), 4)
+        ring.queue.flush()
+        told.append(ring.queue.should_notify())
+    assert told == [False, False, True, False, False]
+
+
+def test_more_used_is_whether_reap_finds_something():
+    ring = Ring()
+    ring.driver.add_buffer([], [(DATA, 4)])
+    ring.driver.publish()
+    ring.queue.push(ring.queue.pop(), 4)
+    assert not ring.driver.more_used
+    ring.queue.flush()
+    assert ring.driver.more_used
+    ring.driver.reap()
+    assert not ring.driver.more_used
+
+
+def test_avail_event_is_where_the_device_writes_it():
+    ring = Ring(4, EVENT_IDX, base=0xFFFF)
+    ring.driver.add_buffer([(DATA, 4)])
+    ring.driver.publish()
+    ring.queue.pop()
+    assert ring.driver.avail_event == ring.avail_event == 0

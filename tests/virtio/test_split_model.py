@@ -71,6 +71,13 @@ class RingMachine(RuleBasedStateMachine):
         assert chain.writable_length == room
         self.held.append(chain)
 
+    @rule(count=st.integers(1, 8))
+    def pop_and_put_back(self, count):
+        count = min(count, len(self.available))
+        heads = [self.ring.queue.pop().head for _ in range(count)]
+        assert heads == [head for head, *_ in list(self.available)[:count]]
+        self.ring.queue.unpop(count)
+
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def push(self, data):

@@ -136,6 +136,29 @@ def test_no_notify_is_set_and_cleared_in_used_flags():
     assert kick(ring)
 
 
+def test_to_ask_for_no_kick_twice_costs_one_store():
+    ring = Ring()
+    for _ in range(2):
+        ring.queue.set_notification(False)
+    assert (ring.ledger.ring_writes, ring.used_flags) == (1, 1)
+    for _ in range(2):  # to ask for one may follow on anything the ring has seen since
+        ring.queue.set_notification(True)
+    assert (ring.ledger.ring_writes, ring.used_flags) == (3, 0)
+
+
+@pytest.mark.parametrize("features", [PLAIN, EVENT_IDX])
+def test_a_kick_asked_for_with_all_taken_comes_for_the_next_though_all_are_put_back(features):
+    """A device that found too few buffers: those there are must not keep the driver silent."""
+    ring = Ring(8, features)
+    kick(ring, 3)
+    ring.queue.set_notification(False)
+    for _ in range(3):
+        ring.queue.pop()
+    assert ring.queue.set_notification(True) is False
+    ring.queue.unpop(3)
+    assert kick(ring)
+
+
 def test_with_event_idx_used_flags_stay_zero():
     ring = Ring(features=EVENT_IDX)
     for enabled in (False, True, False):

@@ -8,6 +8,7 @@ from ring_kit import ALL_OPTIONS, DATA, EVENT_IDX, HIGH_BASE, INDIRECT, PLAIN, R
 from toyvisor.trace.events import VIRTQUEUE_FILL, VIRTQUEUE_FLUSH, VIRTQUEUE_POP
 from toyvisor.virtio.constants import DescriptorFlag
 from toyvisor.virtio.layout import QueueConfig, area_sizes
+from toyvisor.virtio.ring_memory import store_header
 from toyvisor.virtio.split_queue import SplitQueue
 
 NEXT, WRITE, INDIRECT_FLAG = (
@@ -216,6 +217,63 @@ def test_a_stopped_queue_is_dead():
     assert not ring.queue.should_notify()
     assert not ring.queue.set_notification(True)
     assert (bytes(ring.memory.view(ring.driver.desc, 4096)), ring.ledger.ring_reads) == before
+
+
+@pytest.mark.parametrize("base", [0, 0xFFFE])
+@pytest.mark.parametrize("features", ALL_OPTIONS.values(), ids=ALL_OPTIONS)
+def test_chains_that_are_put_back_come_again(features, base):
+    ring = Ring(features=features, base=base)
+    heads = [ring.driver.add_buffer([(DATA + number, 1)]) for number in range(4)]
+    ring.driver.publish()
+    before = ring.used_idx
+    assert [ring.queue.pop().head for _ in range(3)] == heads[:3]
+    ring.queue.unpop(2)
+    assert ring.queue.has_available()
+    chains = [ring.queue.pop() for _ in range(3)]
+    assert [chain.head for chain in chains] == heads[1:]
+    assert ring.queue.pop() is None
+    ring.queue.unpop()
+    assert ring.queue.pop().head == heads[3]
+    assert ring.used_idx == before
+
+
+def test_putting_back_counts_as_not_held():
+    ring = Ring(2)
+    for _ in range(2):
+        ring.driver.add_buffer([(DATA, 1)])
+    ring.driver.publish()
+    for _ in range(3):
+        assert [ring.queue.pop().head, ring.queue.pop().head] == [0, 1]
+        ring.queue.unpop(2)
+    ring.queue.pop()
+    ring.queue.unpop()
+    ring.queue.stop()
+    ring.queue.unpop()
+    assert not ring.queue.has_available()
+
+
+def test_a_chain_put_back_is_looked_at_anew():
+    ring = Ring()
+    head = ring.driver.add_buffer([], [(DATA, 4)])
+    ring.driver.publish()
+    assert ring.queue.pop().writable_length == 4
+    ring.queue.unpop()
+    ring.driver.write_descriptor(head, DATA, 5, WRITE)
+    assert ring.queue.pop().writable_length == 5
+
+
+@pytest.mark.parametrize(
+    ("cuts", "writes"), [((12,), 1), ((100,), 1), ((1, 100), 2), ((4, 4, 4, 9), 3)]
+)
+def test_a_header_is_written_over_the_parts_of_a_buffer_and_no_further(cuts, writes):
+    ring = Ring()
+    parts, at = [], DATA
+    for length in cuts:
+        parts.append(ring.memory.view(at, length))
+        at += length + 8
+    store_header(ring.ledger, parts, bytes(range(1, 13)))
+    assert b"".join(map(bytes, parts)) == bytes(range(1, 13)).ljust(sum(cuts), b"\0")
+    assert (ring.ledger.ring_writes, ring.ledger.ring_bytes, ring.ledger.copies) == (writes, 12, 0)
 
 
 def test_pushing_a_chain_that_was_not_popped_is_the_devices_bug():

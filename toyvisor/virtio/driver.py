@@ -128,8 +128,7 @@ class DriverQueue:
         old, self._kicked_at = self._kicked_at, self.avail_idx
         new = self.avail_idx
         if self.event_idx:
-            event = self.memory.read_u16(self.used + 4 + 8 * self.size)
-            return (new - 1 - event) & 0xFFFF < (new - old) & 0xFFFF
+            return (new - 1 - self.avail_event) & 0xFFFF < (new - old) & 0xFFFF
         return new != old and not self.memory.read_u16(self.used) & UsedFlag.NO_NOTIFY
 
     # Taking buffers back --------------------------------------------------------------
@@ -155,6 +154,20 @@ class DriverQueue:
             self.write_used_event(event)
         else:
             self.write_avail_flags(0 if wanted else AvailFlag.NO_INTERRUPT)
+
+    def want_interrupt_after(self, count: int) -> None:
+        """With EVENT_IDX: one when `count` more are used (Linux: virtqueue_enable_cb_delayed)."""
+        self.write_used_event((self.last_used + count - 1) & 0xFFFF)
+
+    @property
+    def more_used(self) -> bool:
+        """Whether there is something to reap: look once more after want_interrupts() (2.7.14)."""
+        return self.memory.read_u16(self.used + 2) != self.last_used
+
+    @property
+    def avail_event(self) -> int:
+        """With EVENT_IDX: the available ring's entry that the device wants to be kicked for."""
+        return self.memory.read_u16(self.used + 4 + 8 * self.size)
 
     @property
     def free_descriptors(self) -> int:

@@ -65,6 +65,19 @@ def load_header(ledger: Ledger, parts: Sequence[memoryview], length: int) -> byt
     return header
 
 
+def store_header(ledger: Ledger, parts: Sequence[memoryview], header: bytes) -> None:
+    """Write a header to the beginning of a buffer that has room for it. One write a part."""
+    start = 0
+    for part in parts:
+        piece = header[start : start + len(part)]
+        part[: len(piece)] = piece
+        ledger.ring_writes += 1
+        ledger.ring_bytes += len(piece)
+        start += len(piece)
+        if start == len(header):
+            break
+
+
 def skip(parts: Sequence[memoryview], count: int) -> list[memoryview]:
     """The buffer without its first `count` bytes: windows on the same RAM, no copy."""
     rest = []

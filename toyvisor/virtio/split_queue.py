@@ -152,6 +152,11 @@ class SplitQueue:
         self.running = False
         self._avail_idx = self._last_avail  # what is known, but not taken, is forgotten
 
+    @property
+    def last_avail(self) -> int:
+        """The next entry of the available ring to take: a `base` for who goes on with it."""
+        return self._last_avail
+
     # Taking buffers (steps 5 and 6) ----------------------------------------------------
 
     def pop(self) -> DescriptorChain | None:
@@ -186,6 +191,16 @@ class SplitQueue:
             )
         return chain
 
+    def unpop(self, count: int = 1) -> None:
+        """Put the `count` chains popped last back, as if they had never been taken.
+
+        For a device that finds no use for them now (QEMU: virtqueue_unpop; Linux:
+        vhost_discard_vq_desc). They will be read and checked anew.
+        """
+        if self.running:
+            self._last_avail = (self._last_avail - count) & 0xFFFF
+            self._in_flight -= count
+
     def has_available(self) -> bool:
         """Whether the driver has made more buffers available; reads avail.idx if need be."""
         if self._last_avail != self._avail_idx:
@@ -217,7 +232,7 @@ class SplitQueue:
                 table, entries, visited = self._open_table(addr, length), length // 16, 0
                 index = 0
                 continue
-            view = self._buffer(addr, length, index)
+            view = self._buffer(addr, length, index, flags)
             total += length
             if total > _CHAIN_BYTES_LIMIT:
                 raise errors.CHAIN_BYTES.broken(
@@ -243,13 +258,15 @@ class SplitQueue:
                 )
             index = following
 
-    def _buffer(self, addr: int, length: int, index: int) -> memoryview:
+    def _buffer(self, addr: int, length: int, index: int, flags: int) -> memoryview:
         """The window on guest RAM that a descriptor names. Nothing is allocated."""
         if length == 0:
             raise errors.BUFFER_EMPTY.broken(
                 f"queue {self.name}: descriptor {index} (addr {addr:#x}) has len 0"
             )
         try:
+            if flags & _WRITE:
+                return self._memory.dma_view(addr, length)
             return self._memory.view(addr, length)
         except GuestMemoryError as fault:
             raise errors.BUFFER_RANGE.broken(
@@ -360,9 +377,9 @@ class SplitQueue:
         Between our last look at avail.idx and this store the driver may have added a buffer
         and, being told not to, not kicked. So whoever enables must look once more (2.7.10).
         """
-        self._notification = enabled
-        if not self.running:
+        if not self.running or (not enabled and not self._notification):
             return False
+        self._notification = enabled
         if self._event_idx:
             # To ask for no kick is to leave avail_event behind: it is not met again before
             # idx has gone round 65536 entries. flags stays 0 (2.7.10.2).

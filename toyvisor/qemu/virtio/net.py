@@ -4,57 +4,51 @@ How one packet leaves the guest: the driver puts {header, frame} into the transm
 and kicks. The device pops the chain, looks at the 12 bytes of header, and hands the rest,
 where it lies in guest RAM, to the tap: one writev(), whose one copy into the kernel is the
 only time the frame's bytes move.
+
+How one comes in is told in `net_receive`.
 """
 
 from __future__ import annotations
 
-from struct import Struct
+from typing import TYPE_CHECKING
 
 from toyvisor.errors import GuestError, UsageError
 from toyvisor.host.syscalls import NetFile, writev
 from toyvisor.qemu.device import DeviceContext
 from toyvisor.qemu.virtio import rules
-from toyvisor.qemu.virtio.device import QUEUE_FEATURES, QueueSlot, VirtioDevice
+from toyvisor.qemu.virtio.device import QueueSlot
+from toyvisor.qemu.virtio.net_format import (
+    CONFIG,
+    ETHERNET_HEADER,
+    FEATURES,
+    LINK_UP,
+    MAX_FRAME,
+    STATUS,
+)
+from toyvisor.qemu.virtio.net_receive import NetReceiver
 from toyvisor.trace.events import DEVICE
 from toyvisor.virtio.constants import DeviceId
+from toyvisor.virtio.net import HEADER, HEADER_SIZE, TRANSMIT
 from toyvisor.virtio.ring_memory import load_header, skip
 from toyvisor.virtio.split_queue import DescriptorChain, SplitQueue
 
-# Feature bits (5.1.3); those this model knows.
-MAC = 1 << 5
-STATUS = 1 << 16
-FEATURES = int(QUEUE_FEATURES) | MAC | STATUS
+if TYPE_CHECKING:
+    from toyvisor.qemu.net_client import NetClient
 
-RECEIVE, TRANSMIT = 0, 1  # receiveq1, transmitq1 (5.1.2)
-LINK_UP = 1  # VIRTIO_NET_S_LINK_UP (5.1.4)
 DEFAULT_MAC = bytes.fromhex("525400123456")  # QEMU's first card
-
-#: struct virtio_net_hdr: flags, gso_type, hdr_len, gso_size, csum_start, csum_offset,
-#: num_buffers (5.1.6). 10 bytes, without num_buffers, was the legacy header.
-HEADER = Struct("<BBHHHHH")
-HEADER_SIZE = HEADER.size
-#: struct virtio_net_config, as far as the offered features go: mac, status (5.1.4)
-_CONFIG = Struct("<6sH")
-
-ETHERNET_HEADER = 14
-MAX_FRAME = 65550  # the largest packet of 65536 bytes, and its Ethernet header (5.1.6.3)
 #: packets sent before the driver hears of them (QEMU: tx_burst)
 TX_BURST = 256
 #: an iovec for each descriptor of the longest chain: writev() takes 1024 (UIO_MAXIOV)
 MAX_QUEUE_SIZE = 1024
 
 
-class VirtioNet(VirtioDevice):
-    """A network card with one receive and one transmit queue."""
+class VirtioNet(NetReceiver):
+    """A network card with one receive and one transmit queue.
 
-    __slots__ = (
-        "backend",
-        "bytes_sent",
-        "link_up",
-        "packets_dropped",
-        "packets_sent",
-        "tx_waiting",
-    )
+    It sends to `backend`, and receives from `client`.
+    """
+
+    __slots__ = ("backend", "bytes_sent", "packets_dropped", "packets_sent", "tx_waiting")
 
     device_id = DeviceId.NET
     supported = FEATURES
@@ -66,6 +60,7 @@ class VirtioNet(VirtioDevice):
         mac: bytes = DEFAULT_MAC,
         features: int = FEATURES,
         *,
+        client: NetClient | None = None,
         queue_size: int = 256,
     ) -> None:
         if not 0 < queue_size <= MAX_QUEUE_SIZE or queue_size & (queue_size - 1):
@@ -74,12 +69,12 @@ class VirtioNet(VirtioDevice):
             raise UsageError(f"a MAC address has 6 bytes, not {len(mac)}")
         super().__init__(
             context,
+            client,
             features=features,
-            config=_CONFIG.pack(mac, LINK_UP if features & STATUS else 0),
+            config=CONFIG.pack(mac, LINK_UP if features & STATUS else 0),
             queues=(("receiveq", queue_size), ("transmitq", queue_size)),
         )
         self.backend = backend
-        self.link_up = True
         self.tx_waiting = False
         self.packets_sent = 0
         self.bytes_sent = 0
@@ -88,11 +83,13 @@ class VirtioNet(VirtioDevice):
     def handle_queue(self, slot: QueueSlot, ring: SplitQueue) -> None:
         """A kick: send what is in the transmit queue.
 
-        A kick of the receive queue says that there are buffers again. They wait in the ring
-        until a frame comes in.
+        A kick of the receive queue says that there are buffers again: frames that waited for
+        them can come in (QEMU: virtio_net_handle_rx).
         """
         if slot.index == TRANSMIT:
             self._transmit(ring)
+        else:
+            self.flush_client()
 
     # Transmit (5.1.6.2) --------------------------------------------------------------------
 
@@ -112,9 +109,11 @@ class VirtioNet(VirtioDevice):
                     return
                 ring.set_notification(False)
         self.tx_waiting = ring.running
+        if self.tx_waiting and self.context.main_loop is not None:
+            self.context.main_loop.schedule_bh(self.run_bottom_half)
 
     def run_bottom_half(self) -> None:
-        """Go on sending, if `tx_waiting`: for the main loop (QEMU: qemu_bh_schedule)."""
+        """Go on sending, if `tx_waiting`: for the main loop (QEMU: virtio_net_tx_bh)."""
         slot = self.queues[TRANSMIT]
         if self.tx_waiting:
             self._serve(slot)
@@ -195,13 +194,13 @@ class VirtioNet(VirtioDevice):
         if num_buffers:
             self._remark(rules.NET_TX_NUM_BUFFERS.broken(f"{where}: num_buffers {num_buffers}"))
 
-    def _remark(self, error: GuestError) -> None:
-        self.context.errors.report(self.name, error)
-
     # The cable ---------------------------------------------------------------------------------
 
     def set_link(self, up: bool) -> None:
         """Plug or pull the cable; a driver that negotiated STATUS is told (5.1.4)."""
         self.link_up = up
+        if self.queue_service is not None:
+            self.queue_service.update()
+        self.flush_client()  # frames that wait for buffers are lost now
         if self.offered & STATUS:
             self.change_config(6, (LINK_UP if up else 0).to_bytes(2, "little"))

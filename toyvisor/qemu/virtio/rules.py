@@ -6,7 +6,8 @@ driver does not. What Toyvisor does is one of four things, written at each group
     ignored      the write does nothing, the read returns 0
     refused      FEATURES_OK stays clear, which the driver sees when it reads Status back
     needs reset  DEVICE_NEEDS_RESET: all queues stop until the driver resets the device
-    dropped      the request is dropped, its buffer returned with length 0
+    dropped      the request is dropped, its buffer returned with length 0; a frame from the
+                 network is dropped, and the buffer that it does not fit into stays
 
 and always one entry in the log of guest errors.
 """
@@ -181,4 +182,37 @@ NET_TX_FLAGS = Rule(
 )
 NET_TX_NUM_BUFFERS = Rule(
     "virtio.net.tx-num-buffers", "5.1.6.2.1", "num_buffers is 0 on transmit; the device ignores it"
+)
+
+# virtio-net, receive: the frame is dropped, the buffer stays (first: needs reset; last: told) --
+
+NET_RX_NOT_WRITABLE = Rule(
+    "virtio.net.rx-not-writable",
+    "5.1.6.3",
+    "a receive buffer is device-writable: its descriptors have VIRTQ_DESC_F_WRITE; QEMU: "
+    "'virtio-net receive queue contains no in buffers'; needs reset",
+)
+NET_RX_SMALL = Rule(
+    "virtio.net.rx-small",
+    "5.1.6.3.1",
+    "without VIRTIO_NET_F_MRG_RXBUF a frame has to fit into one buffer, behind 12 bytes of "
+    "header: buffers of 1526 bytes. The frame is dropped, the buffer waits for a shorter one",
+)
+NET_RX_HEADER = Rule(
+    "virtio.net.rx-header",
+    "5.1.6.3.1",
+    "with VIRTIO_NET_F_MRG_RXBUF each buffer has at least the 12 bytes of struct "
+    "virtio_net_hdr; the frame is dropped, the buffer stays",
+)
+NET_RX_FULL_RING = Rule(
+    "virtio.net.rx-full-ring",
+    "5.1.6.3",
+    "the buffers of a whole queue together must hold a frame of 1514 bytes and its header, or "
+    "it could never come in; dropped",
+)
+NET_RX_READABLE = Rule(
+    "virtio.net.rx-readable",
+    "5.1.6.3",
+    "a receive buffer is device-writable only; the device makes no use of its readable "
+    "descriptors (vhost-net stops: 'unexpected descriptor format for RX')",
 )
