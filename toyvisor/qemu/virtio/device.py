@@ -10,7 +10,7 @@ A device type subclasses `VirtioDevice` and says what to do with a queue that wa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from toyvisor.errors import GuestError, UsageError
 from toyvisor.qemu.device import DeviceContext
@@ -19,6 +19,9 @@ from toyvisor.trace.events import DEVICE, VIRTIO_NOTIFY, VIRTIO_SET_STATUS
 from toyvisor.virtio.constants import DeviceId, Feature, Interrupt, Status
 from toyvisor.virtio.layout import QueueConfig
 from toyvisor.virtio.split_queue import SplitQueue
+
+if TYPE_CHECKING:
+    from toyvisor.qemu.virtio.queue_service import QueueService
 
 #: what the queues can do for every device type
 QUEUE_FEATURES = Feature.VERSION_1 | Feature.INDIRECT_DESC | Feature.EVENT_IDX
@@ -80,6 +83,7 @@ class VirtioDevice:
         "context",
         "name",
         "offered",
+        "queue_service",
         "queues",
         "status",
         "transport",
@@ -107,6 +111,8 @@ class VirtioDevice:
         self.config_generation = 0
         self.queues = [QueueSlot(index, name, size) for index, (name, size) in enumerate(queues)]
         self.transport: VirtioTransport | None = None
+        #: who works on the queues beside the vCPU's thread; None: that thread itself
+        self.queue_service: QueueService | None = None
         self.status = 0
         self.accepted = 0  # what the driver wrote; binding from FEATURES_OK on
         self._unknown_features = False  # the driver wrote bits beyond all pages
@@ -147,11 +153,17 @@ class VirtioDevice:
         if self.context.trace.enabled:
             self.context.trace.emit(VIRTIO_SET_STATUS, self.name, self.status)
         if new & self.status & _DRIVER_OK:
-            # Buffers may be there already: a driver fills its queues in step 7 (3.1.1).
-            for slot in self.queues:
-                self._serve(slot)
+            self._begin_service()
         if breach is not None:
             raise breach
+
+    def _begin_service(self) -> None:
+        """DRIVER_OK. Buffers may be there: a driver fills its queues in step 7 (3.1.1)."""
+        if self.queue_service is None:
+            for slot in self.queues:
+                self._serve(slot)
+        elif self.live:
+            self.queue_service.start()
 
     def _status_breach(self, old: int, value: int) -> GuestError | None:
         """What is wrong with a status, apart from its time; the rest of it still counts."""
@@ -183,8 +195,8 @@ class VirtioDevice:
 
     def reset(self) -> None:
         """Device reset (2.4): done when this returns, so Status reads 0 at once."""
+        self._stop_queues()
         for slot in self.queues:
-            slot.stop()
             slot.reset()
         self.status = 0
         self.accepted = 0
@@ -205,6 +217,8 @@ class VirtioDevice:
         self.notify_config()
 
     def _stop_queues(self) -> None:
+        if self.queue_service is not None:
+            self.queue_service.stop()
         for slot in self.queues:
             slot.stop()
 
@@ -273,34 +287,44 @@ class VirtioDevice:
         if self.status & (_NEEDS_RESET | _FAILED):
             return  # dead until reset
         try:
-            slot.ring = SplitQueue(
-                slot.name,
-                slot.config,
-                self.context.memory,
-                self.context.ledger,
-                features=self.accepted,
-                max_size=slot.max_size,
-            )
+            self.map_ring(slot)
         except GuestError as error:
             self.needs_reset(error)
-        else:
-            slot.ready = True
+            return
+        slot.ready = True
+        if self.queue_service is not None and self.live:
+            self.queue_service.start_queue(slot)
+
+    def map_ring(self, slot: QueueSlot, base: int = 0) -> None:
+        """Give a queue its ring, which goes on at `base`, as its registers say. May raise."""
+        slot.ring = SplitQueue(
+            slot.name,
+            slot.config,
+            self.context.memory,
+            self.context.ledger,
+            features=self.accepted,
+            max_size=slot.max_size,
+            base=base,
+        )
 
     def stop_queue(self, slot: QueueSlot) -> None:
         """QueueReady becomes 0."""
+        if self.queue_service is not None:
+            self.queue_service.stop_queue(slot)
         slot.stop()
         slot.ready = False
 
     # Notifications (2.3) -------------------------------------------------------------------
 
-    def notify(self, index: int) -> None:
+    def notify(self, index: int, *, has_come: bool = False) -> None:
         """The driver kicked a queue: an available buffer notification.
 
-        The transport calls this from the vCPU's thread; an ioeventfd would have the main
-        loop call it instead, so nothing is raised here. Kicks for nothing are fine
-        (2.7.10.2); a kick that breaks a rule is reported, what is wrong in the queue ends in
-        needs_reset().
+        The transport calls this from the vCPU's thread; `has_come` to the thread of the queue
+        service, if there is one. Kicks for nothing are fine (2.7.10.2); a kick that breaks a
+        rule is reported, what is wrong in the queue ends in needs_reset(). Nothing is raised.
         """
+        if self.queue_service is not None and not has_come and self.queue_service.kick(index):
+            return
         breach = self._kick_breach(index)
         if breach is not None:
             self.context.errors.report(self.name, breach)

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from toyvisor.errors import GuestError
+from toyvisor.host.syscalls import EventFile, event_notifier_set
 from toyvisor.qemu.device import DeviceContext
 from toyvisor.qemu.virtio import registers, rules
 from toyvisor.qemu.virtio.device import QueueSlot, VirtioDevice
 from toyvisor.qemu.virtio.registers import CONFIG, REGISTERS, Reg, register_name
-from toyvisor.trace.events import VIRTIO_QUEUE_NOTIFY
+from toyvisor.trace.events import VIRTIO_NOTIFY_IRQFD, VIRTIO_QUEUE_NOTIFY
 from toyvisor.virtio.constants import Interrupt, Status
 
 _ALL_ONES = 0xFFFFFFFF
@@ -34,8 +35,10 @@ class VirtioMmio:
         "device_features_sel",
         "driver_features_sel",
         "interrupt_status",
+        "irqfd",
         "name",
         "queue_sel",
+        "used_elsewhere",
     )
 
     #: bytes of guest-physical address space it takes
@@ -46,6 +49,11 @@ class VirtioMmio:
         self.device = device
         self.name: str = device.name
         device.transport = self
+        #: an eventfd that KVM makes an interrupt of; None: QEMU drives the line
+        self.irqfd: EventFile | None = None
+        #: whether buffers were used since it was last asked, by somebody who can't set
+        #: InterruptStatus: vhost (see qemu/virtio/vhost.py)
+        self.used_elsewhere: Callable[[], bool] | None = None
         self._reset_registers()
 
     def _reset_registers(self) -> None:
@@ -90,15 +98,32 @@ class VirtioMmio:
     def interrupt(self, event: Interrupt) -> None:
         """Present an event until the driver acknowledges it."""
         self.interrupt_status |= int(event)
-        self._update_irq()
+        if self.irqfd is None:
+            self._update_irq()
+            return
+        # An edge for each event: nobody could lower the line when it is acknowledged.
+        if self.context.trace.enabled:
+            self.context.trace.emit(VIRTIO_NOTIFY_IRQFD, self.name)
+        event_notifier_set(self.context.ledger, self.irqfd)
 
     def _update_irq(self) -> None:
         # Level triggered: high as long as any event is unacknowledged.
         self.context.irq.set(int(self.interrupt_status != 0))
 
+    def note_used_elsewhere(self) -> None:
+        """Have InterruptStatus show what was used without QEMU, until it is acknowledged."""
+        if self.used_elsewhere is not None and self.used_elsewhere():
+            self.interrupt_status |= int(Interrupt.USED_BUFFER)
+
+    def _read_interrupt_status(self) -> int:
+        if self.used_elsewhere is not None:
+            self.note_used_elsewhere()
+        return self.interrupt_status
+
     def _write_interrupt_ack(self, value: int) -> None:
         self.interrupt_status &= ~value
-        self._update_irq()
+        if self.irqfd is None:
+            self._update_irq()
         if value & ~int(Interrupt.USED_BUFFER | Interrupt.CONFIG_CHANGE):
             raise rules.ACK_BITS.broken(f"InterruptACK written with {value:#x}")
 
@@ -206,7 +231,7 @@ class VirtioMmio:
         Reg.DEVICE_FEATURES: lambda self: self.device.device_features(self.device_features_sel),
         Reg.QUEUE_NUM_MAX: _read_queue_num_max,
         Reg.QUEUE_READY: lambda self: int(self._selected("read QueueReady").ready),
-        Reg.INTERRUPT_STATUS: lambda self: self.interrupt_status,
+        Reg.INTERRUPT_STATUS: _read_interrupt_status,
         Reg.STATUS: lambda self: self.device.status,
         # No shared memory regions: length and base of one that is not there (4.2.2).
         Reg.SHM_LEN_LOW: lambda self: _ALL_ONES,
