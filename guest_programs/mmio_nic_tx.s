@@ -1,5 +1,5 @@
 ; /// machine
-; title = "mmio-nic: send frames by carrying every byte into the card"
+; title = "mmio-nic: send frames, carrying every byte in"
 ; mode = "long"
 ; memory = "2M"
 ; devices = ["mmio-nic", "debugcon"]

@@ -13,7 +13,7 @@ from toyvisor.guest.library import guest_programs_dir
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.net import NetBackend
 from toyvisor.kvm.api import KvmExit
-from toyvisor.qemu.machine import Machine
+from toyvisor.qemu.machine import Arrivals, Machine
 from toyvisor.qemu.vcpu_thread import Ending
 from toyvisor.trace.events import KVM_MMIO, Trace
 from toyvisor.trace.ledger import Ledger
@@ -34,6 +34,7 @@ class Run:
     errors: list[tuple[str, GuestError]]
     console: str
     sent: list[bytes]
+    received: list[bytes]
     trace: Trace
     registers: Any
 
@@ -97,14 +98,21 @@ def run(
     *,
     registers: Mapping[str, int] | None = None,
     symbols: Mapping[str, int] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    arrivals: Arrivals | None = None,
     trace: bool = False,
     budget: int = 1_000_000,
 ) -> Run:
-    """Run a shipped program (or one from `load_here`) to its end."""
+    """Run a shipped program (or one from `load_here`) to its end.
+
+    `options` are device options by the device's type, `arrivals` how `frames` come in.
+    """
     if isinstance(what, str):
         what = program(what, tuple((symbols or {}).items()))
     net = NetBackend() if frames is None else NetBackend(frames)
-    with Machine(what, net, registers=registers, trace=trace) as machine:
+    with Machine(
+        what, net, registers=registers, trace=trace, options=options, arrivals=arrivals
+    ) as machine:
         ending = machine.run(budget)
         return Run(
             ending,
@@ -112,6 +120,7 @@ def run(
             machine.errors.entries,
             machine.console.text,
             net.sent,
+            net.received,
             machine.trace,
             machine.vcpu.get_regs(),
         )

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 from running import BROKEN, EXPECTED, SHIPPED, program, run
 
 from toyvisor.exit_reasons import ExitReason
-from toyvisor.guest.library import shipped_programs
-from toyvisor.trace.events import VM_EXIT
+from toyvisor.guest.library import guest_programs_dir, shipped_programs
+from toyvisor.trace.events import KVM_USERSPACE_EXIT, VM_EXIT
 
 #: program -> its console output, its exits
 TOLD: dict[str, tuple[str, dict[str, int]]] = {
     "add": ("4\n", {"io": 2, "hlt": 1}),
+    "breakpoint": (
+        "breakpoint: the return address is INT3 + 1\n"
+        "the victim goes on\n"
+        "INT n: the return address is INT + 2\n",
+        {"io": 99, "hlt": 1},
+    ),
     "cpuid": (
         "vendor:     GenuineIntel\nhypervisor: present\nsignature:  KVMKVMKVM\n",
         {"io": 2 * 67, "lightweight": 3, "hlt": 1},
+    ),
+    "divide_error": (
+        "divide error: the return address is DIV + 0\n84 / 2 = 42\n",
+        {"io": 56, "hlt": 1},
+    ),
+    "double_fault": (
+        "double fault: the stack is full, at call number 513; page fault at 0x100000ff8\n"
+        "and we are still here\n",
+        {"io": 101, "hlt": 1},
     ),
     "hello_mmio": (
         "ID      0x43494e4d\nVERSION 1\nMAC     52:54:00:12:34:56\nSCRATCH 0xcafe\n",
@@ -28,20 +45,77 @@ TOLD: dict[str, tuple[str, dict[str, int]]] = {
         "KVM_HC_VAPIC_POLL_IRQ: 0\nno such hypercall: -1000\n",
         {"io": 2 * 50, "lightweight": 2, "hlt": 1},
     ),
+    # 10 to set up the PIC, 2 to unmask, 19 HLTs and 18 EOIs; UART: 2 to set up, 1 + 2 a byte each
+    "keyboardless_echo": ("HELLO, INTERRUPTS\n", {"io": 2 + 18 * (2 + 1 + 1), "lightweight": 49}),
     "mmio_nic_tx": ("", {"mmio": 4 + 15 + 3, "hlt": 1}),
+    # PIC: 12 to set it up; and for each interrupt an EOI and a HLT, and the last HLT
+    "mmio_nic_echo": ("", {"mmio": 3 + 6 + 2 * 15, "lightweight": 12 + 3}),
+    "mmio_nic_ping_responder": ("", {"mmio": 5 + 1 + 15 + 2, "lightweight": 12 + 3}),
+    "mmio_nic_rx": ("", {"mmio": 5 + 1 + 15 + 2, "lightweight": 12 + 3}),
+    "mmio_nic_tx_irq": ("", {"mmio": 5 + 15 + 2 + 2, "lightweight": 12 + 3}),
+    "nested_interrupts": (
+        "a: serial handler begins\n"
+        "a: serial handler ends\n"
+        "   timer\n"
+        "b: serial handler begins\n"
+        "   timer\n"
+        "b: serial handler ends\n",
+        {"io": 117, "lightweight": 30},
+    ),
     "one_load": ("", {"mmio": 1, "hlt": 1}),
     "one_store": ("", {"mmio": 1, "hlt": 1}),
     "out_debugcon": ("!", {"io": 1, "hlt": 1}),
+    "page_fault": (
+        "page fault at 0x100000010, error code 0: the page of zeros\n"
+        "page fault at 0x100000010, error code 3: a new page\n"
+        "page fault at 0x100005008, error code 2: a new page\n"
+        "40 + 2 = 42\n",
+        {"io": 175, "hlt": 1},
+    ),
+    # two loads for its address, two exits more in step 4 to be told that there is one
+    "ping_responder": ("", {"mmio": 39 + 4 + 2, "lightweight": 12 + 3}),
     "spin": ("", {"intr": 1}),
+    "spurious_irq": (
+        "IRQ 7, and bit 7 of ISR is 0: spurious, no EOI\nthat was all\n",
+        {"io": 60, "lightweight": 26},
+    ),
+    "sti_hlt": (
+        "sti; hlt:      the tick came at HLT + 1; ticks until we woke: 1\n"
+        "sti; nop; hlt: the tick came at HLT + 0; ticks until we woke: 2\n",
+        {"io": 128, "lightweight": 24},
+    ),
+    # 10 to set up the PIC, 2 to unmask, 3 for the PIT; then HLT and EOI each time, and the last HLT
+    "timer_tick": (
+        "tick 1\ntick 2\ntick 3\ntick 4\ntick 5\n",
+        {"io": 35, "lightweight": 10 + 2 + 3 + 5 * 2 + 1},
+    ),
+    "timer_tick_real": (
+        "tick 1\ntick 2\ntick 3\ntick 4\ntick 5\n",
+        {"io": 35, "lightweight": 5 + 3 + 5 * 2 + 1},
+    ),
     "triple_fault": ("", {"shutdown": 1}),
+    "user_mode": (
+        "hello from level 3\n"
+        "INT 0x80 from level 3; the stack was 0x3ffff0, ours is 0x024000\n"
+        "#GP at CLI + 0, error code 0: killed\n",
+        {"io": 120, "hlt": 1},
+    ),
     "virtio_net_tx": ("", {"mmio": 27 + 1, "hlt": 1}),
+    "virtio_net_echo": ("", {"mmio": 39 + 3, "lightweight": 12 + 3}),
+    # an ioeventfd: the kick is lightweight
+    "virtio_net_event_idx": (
+        "1 frames, kicks: 1, interrupts: 1\n",
+        {"io": 34, "mmio": 29 + 2, "lightweight": 12 + 1 + 3},
+    ),
+    "virtio_net_rx": ("", {"mmio": 28 + 2, "lightweight": 12 + 3}),
+    "virtio_net_tx_sleep": ("", {"mmio": 27 + 2, "lightweight": 12 + 1 + 3}),
     "virtio_net_tx_batch": ("", {"mmio": 27 + 1, "hlt": 1}),
     "virtio_probe": (
         "magic          0x74726976\n"
         "version        0x00000002\n"
         "device id      0x00000001\n"
         "vendor id      0x554d4551\n"
-        "features 0-31  0x30010020\n"
+        "features 0-31  0x30018020\n"
         "features 32-63 0x00000001\n",
         {"mmio": 8, "io": 2 * 156, "hlt": 1},
     ),
@@ -149,27 +223,61 @@ def test_triple_fault_says_why():
 HALTING = [name for name in SHIPPED if program(name).spec.expect == "halt"]
 
 
-def exiting_lines(name: str) -> dict[str, set[int]]:
-    """The source lines whose instruction made an exit (HLT apart), by file."""
+#: Lines that end a sleep or an interrupt's wait are not what their instruction does.
+NOT_MARKED = {ExitReason.HLT, ExitReason.PREEMPTION_TIMER, ExitReason.INTERRUPT_WINDOW}
+#: Include files that no program uses whole; test_pic_pit_routines.py calls all of theirs.
+NEVER_WHOLE = {"panic.inc", "pic.inc", "pit.inc"}
+LIGHTWEIGHT = re.compile(r"; EXIT(, | \()lightweight")
+
+
+@cache
+def exiting_lines(name: str) -> dict[str, dict[int, bool]]:
+    """The source lines whose instruction made an exit, by file, and whether it went to QEMU."""
     frames = [bytes(61), bytes(62)]  # their last bytes do not fill a word
     done = run(name, frames, trace=True)
     line_at = {line.address: line.location for line in program(name).assembly.listing.lines}
-    found: dict[str, set[int]] = {}
+    found: dict[str, dict[int, bool]] = {}
+    lines, line = None, 0
     for event in done.trace:
-        if event.kind is VM_EXIT and event.fields["reason"] != ExitReason.HLT:
-            location = line_at[event.fields["rip"]]
-            found.setdefault(Path(location.file).name, set()).add(location.line)
+        if event.kind is VM_EXIT:
+            lines = None
+            if event.fields["reason"] not in NOT_MARKED:
+                location = line_at[event.fields["rip"]]
+                lines, line = found.setdefault(Path(location.file).name, {}), location.line
+                lines.setdefault(line, False)
+        elif event.kind is KVM_USERSPACE_EXIT and lines is not None:
+            lines[line] = True
     return found
 
 
+def marked_lines(path: Path) -> dict[int, bool]:
+    """The lines that say they exit, HLT apart, and whether they say it goes to QEMU."""
+    lines = enumerate(path.read_text().splitlines(), 1)
+    return {
+        number: LIGHTWEIGHT.search(line) is None
+        for number, line in lines
+        if "; EXIT" in line and "hlt" not in line
+    }
+
+
 @pytest.mark.parametrize("name", HALTING)
-def test_exactly_the_lines_that_exit_say_so(name):
+def test_exactly_the_lines_that_exit_say_so_and_which_are_lightweight(name):
     exiting = exiting_lines(name)
     folder = program(name).path.parent
-    for file in {f"{name}.s", *exiting} - {"panic.inc"}:
-        lines = enumerate((folder / file).read_text().splitlines(), 1)
-        marked = {number for number, line in lines if "; EXIT" in line and "hlt" not in line}
-        if file == "print.inc":  # whichever way it prints, only some of its lines run
-            assert exiting[file] <= marked
-        else:
-            assert exiting.get(file, set()) == marked, file
+    assert exiting.get(f"{name}.s", {}) == marked_lines(folder / f"{name}.s")
+    for file in exiting.keys() - {f"{name}.s"}:  # of an include it may use a part
+        assert exiting[file].items() <= marked_lines(folder / file).items(), file
+
+
+def test_every_line_of_an_include_file_that_says_so_exits_in_some_program():
+    for path in guest_programs_dir().glob("*.inc"):
+        if path.name not in NEVER_WHOLE:
+            exiting = {line for n in HALTING for line in exiting_lines(n).get(path.name, ())}
+            assert exiting == marked_lines(path).keys(), path.name
+
+
+def test_marks_are_found():
+    assert set(marked_lines(guest_programs_dir() / "timer_tick.s").values()) == {False}
+    assert set(marked_lines(guest_programs_dir() / "keyboardless_echo.s").values()) == {True, False}
+    assert set(marked_lines(guest_programs_dir() / "pic.inc").values()) == {False}
+    assert set(marked_lines(guest_programs_dir() / "print.inc").values()) == {True}

@@ -31,7 +31,12 @@ MIN_MEMORY, MAX_MEMORY = 64 << 10, 1 << 30
 DEFAULT_MEMORY = 2 << 20
 DEFAULT_ORIGIN = {CpuMode.REAL: 0x1000, CpuMode.PROTECTED: 0x100000, CpuMode.LONG: 0x100000}
 EXPECTATIONS = ("halt", "shutdown", "internal-error", "budget")
-KEYS = ("title", "mode", "memory", "devices", "registers", "origin", "expect")
+#: Where the frames of `--net pcap:IN,` are: in the guest's memory for it to send, or they come
+#: in over the wire, by the clock or one for each answer.
+FRAMES = ("table", "wire", "requests")
+DEFAULT_CAPTURE = "ordinary.pcap"
+KEYS = ("title", "mode", "memory", "devices", "registers", "origin", "expect", "frames",
+        "capture")  # fmt: skip
 
 _SETTABLE = frozenset({*SIZES, *SEGMENTS, *CONTROL, "rflags", "eflags", "flags", "efer"})
 
@@ -48,6 +53,7 @@ class MachineSpec(NamedTuple):
     """A validated machine block. `memory` in bytes; `origin` is the load address.
 
     `expect` is how a run is supposed to end: halt, shutdown, internal-error or budget.
+    `frames` is one of FRAMES, `capture` a file with frames for who does not say --net.
     """
 
     title: str
@@ -58,6 +64,8 @@ class MachineSpec(NamedTuple):
     origin: int = 0x100000
     expect: str = "halt"
     block: MachineBlock | None = None
+    frames: str = "table"
+    capture: str = DEFAULT_CAPTURE
 
     def device_error(self, index: int, message: str, hint: str | None = None) -> SourceError:
         """An error at the `index`-th device of the block, for whoever knows the devices."""
@@ -132,6 +140,8 @@ def read_machine(source: SourceText) -> MachineSpec:
         origin=_integer(block, "origin", DEFAULT_ORIGIN[mode]),
         expect=_choice(block, "expect", EXPECTATIONS, "halt"),
         block=block,
+        frames=_choice(block, "frames", FRAMES, "table"),
+        capture=_string(block, "capture", DEFAULT_CAPTURE),
     )
 
 
