@@ -13,11 +13,12 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from toyvisor import __version__
+from toyvisor.commands.arguments import COMMANDS
 from toyvisor.commands.output import abandon_output
 from toyvisor.errors import InputError, MachineError, ToyvisorError, UsageError
 
@@ -176,6 +177,8 @@ def _about(name: str, argv: Sequence[str]) -> dict[str, Any]:
 
 def _fill(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
     COMMANDS[name].add_arguments(parser)
+    if name == "completion":
+        parser.set_defaults(whole_parser=build_parser)
     return parser
 
 
@@ -189,236 +192,6 @@ def _formatter(argv: Sequence[str]) -> Any:
         return RawDescriptionRichHelpFormatter
     # Given a width, argparse does not import shutil to ask the terminal for one.
     return functools.partial(argparse.RawDescriptionHelpFormatter, width=80)
-
-
-def _program(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "program", metavar="PROGRAM", help="a .s file, or the name of a shipped program"
-    )
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: a whole number in a range, with a message that says so."""
-
-    def convert(text: str) -> int:
-        try:
-            number = int(text.replace("_", ""), 0)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"{number} is not between {low} and {high}")
-        return number
-
-    return convert
-
-
-# The commands ---------------------------------------------------------------------------
-
-
-def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    _program(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
-    parser.add_argument(
-        "--trace", metavar="FILE", help="write the event stream as JSON lines (- for stdout)"
-    )
-    parser.add_argument(
-        "--net",
-        metavar="pcap:IN,OUT",
-        help="frames the guest is to send, and where to keep what it sent; either may be empty",
-    )
-    parser.add_argument(
-        "--max-instructions",
-        metavar="N",
-        type=_whole(1, 10**15),
-        default=10_000_000,
-        help="stop the guest after so many instructions (default: 10,000,000)",
-    )
-    parser.add_argument(
-        "--accel",
-        choices=("toy", "kvm"),
-        default="toy",
-        help="toy: this project's KVM over Unicorn; kvm: Linux's (not there yet)",
-    )
-
-
-def _compare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--packets", metavar="N", type=_whole(1, 4000), default=64, help="packets (default: 64)"
-    )
-    parser.add_argument(
-        "--size",
-        metavar="BYTES",
-        nargs="+",
-        type=_whole(14, 1514),
-        default=[64, 256, 1024, 1500],
-        help="bytes in a frame (default: 64 256 1024 1500)",
-    )
-    parser.add_argument(
-        "--batch",
-        metavar="N",
-        nargs="+",
-        type=_whole(1, 4000),
-        default=[1, 8, 64],
-        help="packets for each kick of virtio (default: 1 8 64)",
-    )
-    parser.add_argument("--costs", metavar="FILE", help="your own cost table (TOML)")
-    parser.add_argument(
-        "--print-costs", action="store_true", help="print the cost table, with its sources"
-    )
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print one JSON object")
-    output.add_argument("--csv", action="store_true", help="print comma-separated values")
-    parser.add_argument("--svg", metavar="FILE", help="also write a figure")
-
-
-def _asm_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a .s file, or the name of a shipped program")
-    parser.add_argument(
-        "-o", "--output", metavar="BIN", help="write the flat binary there (- for stdout)"
-    )
-    parser.add_argument("--listing", action="store_true", help="print addresses, bytes and source")
-    _mode_and_origin(parser)
-
-
-def _disasm_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a binary, a .s file, or a shipped program")
-    _mode_and_origin(parser)
-
-
-def _mode_and_origin(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--mode",
-        choices=("real", "protected", "long"),
-        help="16-, 32- or 64-bit code (default: what the file's machine block says, else long)",
-    )
-    parser.add_argument(
-        "--origin",
-        metavar="ADDRESS",
-        type=_whole(0, (1 << 64) - 1),
-        help="address of the first byte (default: the machine block's)",
-    )
-
-
-def _programs_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="print this program's source")
-    parser.add_argument(
-        "--json", action="store_true", help="print JSON: an array, or NAME's object"
-    )
-
-
-def _trace_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a .jsonl file, or a program to run")
-    parser.add_argument(
-        "--to", choices=("text", "jsonl"), default="text", help="form of the output"
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="write there, not to stdout")
-
-
-def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _bench_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print a JSON array, one object a row")
-    parser.add_argument(
-        "--seconds",
-        metavar="S",
-        type=_whole(1, 600),
-        default=20,
-        help="about how long to measure (default: 20)",
-    )
-
-
-def _completion_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
-    parser.set_defaults(whole_parser=build_parser)
-
-
-class _Command(NamedTuple):
-    """What `--help` says of a command, and what it takes."""
-
-    summary: str
-    epilog: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-
-
-COMMANDS = {
-    "run": _Command(
-        "run a guest program and count what it cost",
-        """\
-examples:
-  toyvisor run add
-  toyvisor run virtio_net_tx --net pcap:in.pcap,out.pcap     either may be left out
-  toyvisor run spin --max-instructions 1000000; echo $?      124
-  toyvisor run mmio_nic_tx --json | python -m json.tool""",
-        _run_arguments,
-    ),
-    "compare": _Command(
-        "the experiment: the same packets by full virtualization and by virtio",
-        """\
-examples:
-  toyvisor compare
-  toyvisor compare --size 64 1500 --batch 1 32 --packets 100
-  toyvisor compare --svg figure.svg --csv > figures.csv
-  toyvisor compare --print-costs > my.toml; toyvisor compare --costs my.toml""",
-        _compare_arguments,
-    ),
-    "asm": _Command(
-        "assemble a file",
-        """\
-examples:
-  toyvisor asm hello_serial --listing
-  toyvisor asm add -o - | xxd
-  toyvisor asm boot.s --mode real --origin 0x7c00 -o boot.bin""",
-        _asm_arguments,
-    ),
-    "disasm": _Command(
-        "disassemble a flat binary, or a program's own code",
-        """\
-examples:
-  toyvisor disasm add
-  toyvisor disasm boot.bin --mode real --origin 0x7c00""",
-        _disasm_arguments,
-    ),
-    "programs": _Command(
-        "list the shipped guest programs",
-        """\
-examples:
-  toyvisor programs
-  toyvisor programs hello_serial > mine.s""",
-        _programs_arguments,
-    ),
-    "trace": _Command(
-        "show an event stream that `run --trace` kept, or a program's",
-        """\
-examples:
-  toyvisor trace run.jsonl --to text
-  toyvisor trace virtio_net_tx --to text | less""",
-        _trace_arguments,
-    ),
-    "doctor": _Command(
-        "check that this machine has what Toyvisor needs",
-        """\
-examples:
-  toyvisor doctor""",
-        _doctor_arguments,
-    ),
-    "bench": _Command(
-        "time Toyvisor's own parts against a bare Unicorn script",
-        """\
-examples:
-  toyvisor bench
-  toyvisor bench --json""",
-        _bench_arguments,
-    ),
-    "completion": _Command(
-        "print a completion script for your shell",
-        """\
-examples:
-  eval "$(toyvisor completion bash)\"""",
-        _completion_arguments,
-    ),
-}
 
 
 if __name__ == "__main__":

@@ -37,13 +37,13 @@ def test_the_json_object_is_whole_and_its_sums_agree(run_json, program):
     assert exits["total"] == exits["userspace"] + exits["lightweight"]
     assert exits["total"] == sum(exits["by_reason"].values()) > 0
     assert set(exits["by_reason"]) <= {
-        "mmio", "io", "hlt", "cpuid", "hypercall", "shutdown", "intr", "exception",
-        "internal-error", "interrupt",
+        "mmio", "io", "hlt", "cpuid", "hypercall", "shutdown", "timer", "interrupt-window",
+        "nmi-window", "task-switch", "internal-error",
     }  # fmt: skip
     assert copies["count"] == sum(hop["count"] for hop in copies["by_hop"].values())
     assert copies["bytes"] == sum(hop["bytes"] for hop in copies["by_hop"].values())
     assert set(found["interrupts"]) == {"injected", "suppressed"}
-    assert set(found["packets"]) == {"sent", "received"}
+    assert set(found["packets"]) == {"sent", "received", "dropped"}
     assert all(bytes.fromhex(frame) for frame in found["packets"]["sent"])
     assert {"rax", "rsp", "rip", "rflags", "r15"} <= set(found["registers"])
     assert all(int(value, 16) >= 0 for value in found["registers"].values())

@@ -60,4 +60,5 @@ def test_what_runs_nothing_imports_nothing_of_ours(arguments):
     ours = {name for name in imported(*arguments) if name.startswith("toyvisor.")}
     assert ours <= {
         "toyvisor.cli", "toyvisor.errors", "toyvisor.commands", "toyvisor.commands.output",
+        "toyvisor.commands.arguments",
     }  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import pytest
 from asking import PROGRAMS
 
-LIMIT = ("--max-instructions", "20000")
+LIMIT = ("--max-instructions", "200000")
 
 
 @pytest.mark.parametrize("program", [p for p in PROGRAMS if p not in ("spin", "mmio_nic_tx")])

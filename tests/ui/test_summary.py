@@ -63,8 +63,28 @@ def test_endings_that_are_meant(summary, program, first):
     assert lines[-1] == "", "errors follow after an empty line"
 
 
+def test_a_guest_with_interrupts_is_told_why_it_does_not_wake(summary):
+    lines = summary("timer_tick")
+    assert lines[:3] == [
+        "timer_tick: halted after 469 instructions",
+        "The guest executed HLT with interrupts off: only an NMI could wake it",
+        "",
+    ]
+    assert "Interrupts: 5 injected by KVM" in lines
+
+
+def test_a_name_and_its_count_stay_on_one_line(summary):
+    lines = summary("keyboardless_echo", 80)
+    start = next(n for n, line in enumerate(lines) if line.startswith("System calls"))
+    assert lines[start].endswith("ppoll 19,")
+    assert lines[start + 1].startswith("read 18, ")
+
+
 @pytest.mark.parametrize("columns", [40, 60, 79, 80, 120])
-@pytest.mark.parametrize("program", ["add", "hello_mmio", "virtio_net_tx", "hypercall", "cpuid"])
+@pytest.mark.parametrize(
+    "program",
+    ["add", "hello_mmio", "virtio_net_tx", "hypercall", "cpuid", "timer_tick", "sti_hlt"],
+)
 def test_every_width(summary, program, columns):
     lines = summary(program, columns)
     assert max(map(len, lines)) <= columns

@@ -104,6 +104,15 @@ def _kvm() -> Finding:
     return Finding(path, GOOD, "there; Toyvisor does not use it yet")
 
 
+def _tun() -> Finding:
+    path = "/dev/net/tun"
+    if not os.path.exists(path):
+        return Finding(path, OPTIONAL, "not there; only needed for --net tap:NAME")
+    if not os.access(path, os.R_OK | os.W_OK):
+        return Finding(path, OPTIONAL, "there, but you may not open it: no --net tap:NAME")
+    return Finding(path, GOOD, "there, for --net tap:NAME (a new tap needs CAP_NET_ADMIN)")
+
+
 def _dependencies() -> list[str]:
     """What the project says it needs, as it was installed; nothing if it is not."""
     try:
@@ -119,4 +128,4 @@ def _checks() -> Iterator[Callable[[], Finding]]:
     yield _toyvisor
     for distribution in _dependencies():
         yield _package(distribution)
-    yield from (_processor, _cache, _kvm)
+    yield from (_processor, _cache, _kvm, _tun)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from toyvisor.commands.output import abandon_output, check_writable, write_bytes, write_lines
-from toyvisor.errors import InputError, UsageError
+from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.console import Console
 from toyvisor.host.net import open_net
-from toyvisor.qemu.machine import Machine
+from toyvisor.qemu.machine import DEFAULT_BUDGET, Machine
 from toyvisor.qemu.result import RunResult, collect, source_place
-from toyvisor.qemu.vcpu_thread import Outcome
+from toyvisor.qemu.vcpu_thread import Ending, Outcome
 
 MISTAKES_SHOWN = 8
+NO_BUDGET = 10**15
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -35,15 +37,14 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--net: {program.name} has no network card")
     net_option = arguments.net if arguments.net is not None else default_net(program)
     console = Console(on_output=None if quiet else write_bytes)
+    options = _machine_options(arguments, program, console)
     with (
         open_net(net_option) as net,
-        Machine(program, net, trace=arguments.trace is not None, console=console) as machine,
+        Machine(
+            program, net, trace=arguments.trace is not None, console=console, options=options
+        ) as machine,
     ):
-        try:
-            ending = machine.run(arguments.max_instructions)
-        except KeyboardInterrupt:
-            print(f"\n{_where(machine)}", file=sys.stderr)
-            raise
+        ending = _run(machine, arguments.max_instructions)
         result = collect(machine, ending)
         if arguments.trace is not None:
             from toyvisor.trace.jsonl import to_jsonl
@@ -64,6 +65,34 @@ def main(arguments: argparse.Namespace) -> int:
         )
     complain(result)
     return result.exit_status
+
+
+def _run(machine: Machine, max_instructions: int | None) -> Ending:
+    """To its end; or, where a real network is at the other side, until Ctrl-C."""
+    taps = machine.net.real_files
+    if taps and sys.stderr.isatty():
+        print(f"waiting for frames on {taps[0].name} (Ctrl-C ends)", file=sys.stderr)
+    budget = max_instructions or (NO_BUDGET if taps else DEFAULT_BUDGET)
+    try:
+        return machine.run(budget)
+    except KeyboardInterrupt:
+        if not taps:
+            print(f"\n{_where(machine)}", file=sys.stderr)
+            raise
+        print(file=sys.stderr)  # behind the terminal's ^C
+        return Ending(Outcome.INTERRUPTED, "Ctrl-C was pressed")
+
+
+def _machine_options(
+    arguments: argparse.Namespace, program: Program, console: Console
+) -> dict[str, dict[str, Any]]:
+    """What the command line changes of the program's machine; seldom anything."""
+    if not arguments.device and arguments.input is None:
+        return {}
+    from toyvisor.commands.machine_options import device_options, open_input
+
+    console.input = open_input(arguments.input, program)
+    return device_options(arguments.device, program)
 
 
 def _where(machine: Machine) -> str:
@@ -90,7 +119,7 @@ def complain(result: RunResult) -> None:
         print(mistake, file=sys.stderr)
     if result.mistakes_count > len(shown):
         print(f"... and {result.mistakes_count - len(shown):,} more guest errors", file=sys.stderr)
-    if result.outcome is not Outcome.HALTED:
+    if result.outcome not in (Outcome.HALTED, Outcome.INTERRUPTED):
         print(f"{result.location}: {result.outcome}: {result.explanation}", file=sys.stderr)
 
 
@@ -100,12 +129,19 @@ def has_card(program: Program) -> bool:
 
 
 def default_net(program: Program) -> str | None:
-    """What a program with a network card sends if nobody says: the shipped capture."""
+    """The frames of a program with a network card if nobody says: its block's capture.
+
+    It lies beside the program, or in the shipped `captures`.
+    """
     if not has_card(program):
         return None
     from toyvisor.guest.library import guest_programs_dir
 
-    capture = guest_programs_dir() / "captures" / "ordinary.pcap"
-    if not capture.is_file():
-        raise InputError(f"the shipped capture is missing: {capture}")
-    return f"pcap:{capture},"
+    name = program.spec.capture
+    for folder in (program.path.parent, guest_programs_dir() / "captures"):
+        if (folder / name).is_file():
+            return f"pcap:{folder / name},"
+    raise program.spec.key_error(
+        "capture", f"no capture {name!r} beside the program, nor among the shipped ones",
+        "--net pcap:IN,OUT names any file",
+    )  # fmt: skip

@@ -10,8 +10,10 @@ from rich.text import Text
 
 from toyvisor.guest.program import Program
 from toyvisor.qemu.result import RunResult
-from toyvisor.qemu.vcpu_thread import Outcome
+from toyvisor.qemu.vcpu_thread import JUST_HLT, Outcome
 
+#: A space at which no line is broken (to Rich a no-break space is one like any other).
+_GLUE = "\ue000"
 _REASONS = {
     "mmio": "load or store where there is no RAM: a device's registers",
     "io": "IN or OUT: a device's ports",
@@ -19,10 +21,11 @@ _REASONS = {
     "cpuid": "CPUID: KVM makes up the answer",
     "hypercall": "VMCALL: the guest calls the hypervisor",
     "shutdown": "triple fault: the processor gives up",
-    "intr": "a timer: the guest has had its time",
-    "exception": "an exception that KVM looked at",
+    "timer": "KVM's own: a timer expired, or a time slice is over",
+    "interrupt-window": "interrupts are on again: one waits",
+    "nmi-window": "an NMI can come in again: one waits",
+    "task-switch": "a task gate: KVM would have to switch tasks",
     "internal-error": "KVM could not emulate the instruction",
-    "interrupt": "an interrupt for the host",
 }
 _HOPS = {
     "guest->kvm": "KVM takes the stored value into kvm_run",
@@ -31,12 +34,17 @@ _HOPS = {
     "host->qemu": "the host kernel hands it to QEMU",
     "qemu->kvm": "QEMU puts the device's answer into kvm_run",
     "kvm->guest": "KVM puts the answer into the guest's register",
+    "qemu->qemu": "QEMU hands a frame to the card's own buffer",
+    "qemu->guest": "QEMU writes a frame into the guest's RAM (DMA)",
+    "guest->host": "vhost takes a frame from the guest's RAM",
+    "host->guest": "vhost writes a frame into the guest's RAM",
 }
 _OUTCOMES = {
     Outcome.HALTED: ("halted", "green"),
     Outcome.SHUTDOWN: ("shut down (triple fault)", "red"),
     Outcome.INTERNAL_ERROR: ("KVM internal error", "red"),
     Outcome.BUDGET: ("instruction budget spent", "yellow"),
+    Outcome.INTERRUPTED: ("stopped by Ctrl-C", "yellow"),
 }
 _EXPECTED = {
     "halt": Outcome.HALTED,
@@ -55,11 +63,15 @@ def print_summary(result: RunResult, program: Program) -> None:
         if result.mistakes or result.outcome is not Outcome.HALTED:
             console.print()
     # Rich pads lines to the width of their table.
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+    lines = capture.get().replace(_GLUE, " ").splitlines()
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
 
 
 def _parts(result: RunResult, program: Program) -> list[RenderableType]:
-    parts: list[RenderableType] = ["", _headline(result, program), *_exits(result)]
+    parts: list[RenderableType] = ["", _headline(result, program)]
+    if result.outcome is Outcome.HALTED and result.explanation != JUST_HLT:
+        parts.append(Text(result.explanation[0].upper() + result.explanation[1:]))
+    parts += _exits(result)
     if result.copies:
         parts += _copies(result)
     facts = _facts(result)
@@ -75,19 +87,29 @@ def _facts(result: RunResult) -> list[RenderableType]:
             f"in RAM ({result.ring_bytes:,} bytes), no exit and no copy"
         )
     if result.syscalls:
-        calls = ", ".join(f"{name} {n:,}" for name, n in sorted(result.syscalls.items()))
+        calls = ", ".join(f"{name}{_GLUE}{n:,}" for name, n in sorted(result.syscalls.items()))
         facts.append(
-            f"[bold]System calls by QEMU[/]: ioctl(KVM_RUN) {result.userspace_exits:,}, {calls}"
+            f"[bold]System calls by QEMU[/]: ioctl(KVM_RUN){_GLUE}{result.userspace_exits:,}, "
+            f"{calls}"
         )
     if result.injected or result.suppressed:
+        unwanted = f", {result.suppressed:,} that the driver did not want"
         facts.append(
-            f"[bold]Interrupts[/]: {result.injected:,} injected by KVM, "
-            f"{result.suppressed:,} that the driver did not want"
+            f"[bold]Interrupts[/]: {result.injected:,} injected by KVM"
+            + (unwanted if result.suppressed else "")
         )
+    if result.context_switches:
+        facts.append(
+            f"[bold]Context switches[/] between the host's threads: {result.context_switches:,}"
+        )
+    if result.received or result.dropped:
+        total = sum(map(len, result.received))
+        lost = f", {result.dropped:,} dropped by the full tap" if result.dropped else ""
+        facts.append(f"[bold]Packets received[/]: {len(result.received):,} ({total:,} bytes){lost}")
     if result.sent:
         total = sum(map(len, result.sent))
         count = f"{len(result.sent):,}"
-        if len(result.sent) != result.frames_given:
+        if result.frames_given and len(result.sent) != result.frames_given:
             count += f" of the {result.frames_given:,} that were given"
         facts.append(f"[bold]Packets sent[/]: {count} ({total:,} bytes)")
     return facts

@@ -1,0 +1,267 @@
+"""What each command is called, what it takes, and what its help says.
+
+Nothing here imports more than argparse: the parser of one command is built at every start.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+def _program(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "program", metavar="PROGRAM", help="a .s file, or the name of a shipped program"
+    )
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """An argparse type: a whole number in a range, with a message that says so."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text.replace("_", ""), 0)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{number} is not between {low} and {high}")
+        return number
+
+    return convert
+
+
+# The commands ---------------------------------------------------------------------------
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _program(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    parser.add_argument(
+        "--trace", metavar="FILE", help="write the event stream as JSON lines (- for stdout)"
+    )
+    parser.add_argument(
+        "--net",
+        metavar="NET",
+        help="pcap:IN,OUT: a capture with the guest's frames, and one to keep what it sends "
+        "(either may be empty); tap:NAME: a network device of this host",
+    )
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="bytes that come in on the guest's serial line (- for standard input)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="TYPE,OPTION=VALUE",
+        action="append",
+        default=[],
+        help="another option for a device of the program: virtio-net,vhost=on",
+    )
+    parser.add_argument(
+        "--max-instructions",
+        metavar="N",
+        type=_whole(1, 10**15),
+        help="stop the guest after so many instructions (default: 10,000,000; with a real tap "
+        "none)",
+    )
+    parser.add_argument(
+        "--accel",
+        choices=("toy", "kvm"),
+        default="toy",
+        help="toy: this project's KVM over Unicorn; kvm: Linux's (not there yet)",
+    )
+
+
+#: learn/setups.py: Pattern. Not imported: help must come at once.
+_PATTERNS = ("transmit", "receive", "request")
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--packets", metavar="N", type=_whole(1, 4000), default=64, help="packets (default: 64)"
+    )
+    parser.add_argument(
+        "--size",
+        metavar="BYTES",
+        nargs="+",
+        type=_whole(14, 1514),
+        default=[64, 256, 1024, 1500],
+        help="bytes in a frame (default: 64 256 1024 1500)",
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="N",
+        nargs="+",
+        type=_whole(1, 4000),
+        default=[1, 8, 64],
+        help="packets that are sent, or come in, one close behind the other (default: 1 8 64)",
+    )
+    parser.add_argument(
+        "--pattern",
+        metavar="NAME",
+        nargs="+",
+        choices=_PATTERNS,
+        default=list(_PATTERNS),
+        help=f"who sends, and when: {', '.join(_PATTERNS)} (default: all)",
+    )
+    parser.add_argument("--costs", metavar="FILE", help="your own cost table (TOML)")
+    parser.add_argument(
+        "--print-costs", action="store_true", help="print the cost table, with its sources"
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON object")
+    output.add_argument("--csv", action="store_true", help="print comma-separated values")
+    parser.add_argument("--svg", metavar="FILE", help="also write a figure")
+
+
+def _asm_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a .s file, or the name of a shipped program")
+    parser.add_argument(
+        "-o", "--output", metavar="BIN", help="write the flat binary there (- for stdout)"
+    )
+    parser.add_argument("--listing", action="store_true", help="print addresses, bytes and source")
+    _mode_and_origin(parser)
+
+
+def _disasm_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a binary, a .s file, or a shipped program")
+    _mode_and_origin(parser)
+
+
+def _mode_and_origin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mode",
+        choices=("real", "protected", "long"),
+        help="16-, 32- or 64-bit code (default: what the file's machine block says, else long)",
+    )
+    parser.add_argument(
+        "--origin",
+        metavar="ADDRESS",
+        type=_whole(0, (1 << 64) - 1),
+        help="address of the first byte (default: the machine block's)",
+    )
+
+
+def _programs_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="print this program's source")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON: an array, or NAME's object"
+    )
+
+
+def _trace_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a .jsonl file, or a program to run")
+    parser.add_argument(
+        "--to", choices=("text", "jsonl"), default="text", help="form of the output"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there, not to stdout")
+
+
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON array, one object a row")
+    parser.add_argument(
+        "--seconds",
+        metavar="S",
+        type=_whole(1, 600),
+        default=20,
+        help="about how long to measure (default: 20)",
+    )
+
+
+def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+
+
+class Command(NamedTuple):
+    """What `--help` says of a command, and what it takes."""
+
+    summary: str
+    epilog: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+COMMANDS = {
+    "run": Command(
+        "run a guest program and count what it cost",
+        """\
+examples:
+  toyvisor run add
+  toyvisor run virtio_net_tx --net pcap:in.pcap,out.pcap     either may be left out
+  toyvisor run virtio_net_rx --device virtio-net,vhost=on    the same guest, another way
+  echo hello | toyvisor run keyboardless_echo --input -
+  toyvisor run spin --max-instructions 1000000; echo $?      124
+  toyvisor run mmio_nic_tx --json | python -m json.tool""",
+        _run_arguments,
+    ),
+    "compare": Command(
+        "the experiment: the same packets by full virtualization and by virtio",
+        """\
+examples:
+  toyvisor compare
+  toyvisor compare --size 64 1500 --batch 1 32 --packets 100
+  toyvisor compare --pattern receive request --size 1500
+  toyvisor compare --svg figure.svg --csv > figures.csv
+  toyvisor compare --print-costs > my.toml; toyvisor compare --costs my.toml""",
+        _compare_arguments,
+    ),
+    "asm": Command(
+        "assemble a file",
+        """\
+examples:
+  toyvisor asm hello_serial --listing
+  toyvisor asm add -o - | xxd
+  toyvisor asm boot.s --mode real --origin 0x7c00 -o boot.bin""",
+        _asm_arguments,
+    ),
+    "disasm": Command(
+        "disassemble a flat binary, or a program's own code",
+        """\
+examples:
+  toyvisor disasm add
+  toyvisor disasm boot.bin --mode real --origin 0x7c00""",
+        _disasm_arguments,
+    ),
+    "programs": Command(
+        "list the shipped guest programs",
+        """\
+examples:
+  toyvisor programs
+  toyvisor programs hello_serial > mine.s""",
+        _programs_arguments,
+    ),
+    "trace": Command(
+        "show an event stream that `run --trace` kept, or a program's",
+        """\
+examples:
+  toyvisor trace run.jsonl --to text
+  toyvisor trace virtio_net_tx --to text | less""",
+        _trace_arguments,
+    ),
+    "doctor": Command(
+        "check that this machine has what Toyvisor needs",
+        """\
+examples:
+  toyvisor doctor""",
+        _doctor_arguments,
+    ),
+    "bench": Command(
+        "time Toyvisor's own parts against a bare Unicorn script",
+        """\
+examples:
+  toyvisor bench
+  toyvisor bench --json""",
+        _bench_arguments,
+    ),
+    "completion": Command(
+        "print a completion script for your shell",
+        """\
+examples:
+  eval "$(toyvisor completion bash)\"""",
+        _completion_arguments,
+    ),
+}
