@@ -45,10 +45,11 @@ def test_an_estimate_is_the_sum_of_counts_times_costs(costs):
     table = costs(
         "guest_instruction = 1\nvmexit = 10\nmmio_emulation = 100\nuserspace_return = 1000\n"
         "copy = 0.5\ncopied_byte = 0.25\nsyscall = 7\nring_access = 3\n"
+        "context_switch = 11\ninterrupt = 13\n"
     )
     counts = Counts(
         instructions=20, exits=8, mmio_exits=6, userspace_returns=4, copies=2, bytes_copied=40,
-        syscalls=2, ring_reads=5, ring_writes=1,
+        syscalls=2, ring_reads=5, ring_writes=1, context_switches=4, interrupts=2,
     )  # fmt: skip
     estimate = table.estimate(counts, 2)
     assert estimate.by_share() == {
@@ -57,9 +58,11 @@ def test_an_estimate_is_the_sum_of_counts_times_costs(costs):
         "copies": 0.5 + 5,
         "ring accesses": 9,
         "guest instructions": 10,
+        "context switches": 22,
+        "interrupts": 13,
     }
-    assert estimate.total == 2371.5
-    assert estimate.fractions()["exits"] == pytest.approx(2340 / 2371.5)
+    assert estimate.total == 2406.5
+    assert estimate.fractions()["exits"] == pytest.approx(2340 / 2406.5)
 
 
 def test_every_entry_multiplies_a_count_and_belongs_to_a_share():

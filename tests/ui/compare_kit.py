@@ -5,7 +5,8 @@ from __future__ import annotations
 from toyvisor.learn.cost_file import shipped_costs
 from toyvisor.learn.counts import Counts
 from toyvisor.learn.experiment import Experiment, Row
-from toyvisor.learn.setups import MMIO_NIC, VIRTIO_NET
+from toyvisor.learn.ladder import rungs
+from toyvisor.learn.setups import MMIO_NIC, VIRTIO_NET, Pattern
 
 
 def make_row(setup, size, batch, packets, counts, costs, hops=None):
@@ -32,3 +33,24 @@ def make_experiment(
             row_counts = counts(setup, size, batch) or ordinary
             rows.append(make_row(setup, size, batch, packets, row_counts, costs))
     return Experiment(packets, tuple(sizes), tuple(batches), tuple(rows), costs)
+
+
+def make_ladder(
+    packets=10, sizes=(64, 1500), batches=(1, 8), costs=None, counts=lambda setup, size, batch: None
+):
+    """The rows of the ladder with any counts, as in `make_experiment`."""
+    costs = costs or shipped_costs()
+    rows = []
+    for pattern in Pattern:
+        for size in sizes:
+            for setup in rungs(pattern):
+                for batch in setup.batches(batches):
+                    found = counts(setup, size, batch) or Counts(exits=packets, syscalls=packets)
+                    rows.append(make_row(setup, size, batch, packets, found, costs))
+    return Experiment(packets, tuple(sizes), tuple(batches), tuple(rows), costs)
+
+
+def joined(*experiments):
+    """One experiment with the rows of all."""
+    first = experiments[0]
+    return first.only([row for one in experiments for row in one.rows])

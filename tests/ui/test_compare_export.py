@@ -34,12 +34,14 @@ def experiment():
 def test_json_is_one_object_with_names_that_stay(experiment):
     found = json.loads(json.dumps(to_json(experiment), allow_nan=False))
     assert list(found) == [
-        "experiment", "format", "packets", "sizes", "batches", "method", "costs", "rows",
-        "shows", "does_not_show",
+        "experiment", "format", "packets", "patterns", "sizes", "batches", "method", "costs",
+        "rows", "shows", "does_not_show",
     ]  # fmt: skip
-    assert (found["experiment"], found["format"]) == ("compare", 1)
+    assert (found["experiment"], found["format"]) == ("compare", 2)
     assert (found["packets"], found["sizes"], found["batches"]) == (16, [64, 1500], [1, 8])
+    assert found["patterns"] == ["transmit"]
     row = found["rows"][0]
+    assert (row["pattern"], row["part"]) == ("transmit", "sizes")
     assert (row["setup"], row["kind"], row["program"]) == (
         "mmio-nic", "full virtualization", "mmio_nic_tx",
     )  # fmt: skip
@@ -84,13 +86,18 @@ def test_csv_has_a_line_for_each_row_and_names_that_stay(experiment):
         "mmio_exits_per_packet", "userspace_returns_per_packet", "lightweight_exits_per_packet",
         "copies_per_packet", "bytes_copied_per_packet", "syscalls_per_packet",
         "ring_reads_per_packet", "ring_writes_per_packet", "interrupts_per_packet",
+        "suppressed_per_packet", "context_switches_per_packet", "timer_exits_per_packet",
         "copied_per_byte", "estimated_cycles_per_packet", "exits_share", "system_calls_share",
-        "copies_share", "ring_accesses_share", "guest_instructions_share", "set_up_exits",
-        "set_up_instructions",
+        "copies_share", "ring_accesses_share", "guest_instructions_share",
+        "context_switches_share", "interrupts_share", "set_up_exits", "set_up_instructions",
+        "pattern", "part", "program",
     )  # fmt: skip
     first, last = rows[0], rows[-1]
     assert (first["setup"], first["size"], first["batch"]) == ("mmio-nic", "64", "")
     assert float(first["exits_per_packet"]) == 19
+    assert (first["pattern"], first["part"], first["program"]) == (
+        "transmit", "sizes", "mmio_nic_tx",
+    )  # fmt: skip
     assert (last["setup"], last["size"], last["batch"]) == ("virtio-net", "1500", "8")
     assert float(last["exits_per_packet"]) == 0.125
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from compare_kit import make_experiment, make_row
+import pytest
+from compare_kit import joined, make_experiment, make_ladder, make_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,8 @@ from toyvisor.learn.cost_file import shipped_costs
 from toyvisor.learn.cost_model import KEYS, Cost, CostTable
 from toyvisor.learn.counts import COUNTED, Counts
 from toyvisor.learn.experiment import Experiment, run_experiment
-from toyvisor.learn.setups import FULL, MMIO_NIC, VIRTIO_NET
+from toyvisor.learn.ladder import setups_of
+from toyvisor.learn.setups import FULL, MMIO_NIC, VIRTIO_NET, Pattern
 from toyvisor.ui.compare_words import what_it_does_not_show, what_it_shows
 
 FREE = CostTable({key: Cost(0, "yours", "test") for key in KEYS})
@@ -136,14 +138,16 @@ counts = st.builds(
     sizes=st.lists(st.integers(14, 1514), min_size=1, max_size=3, unique=True),
     batches=st.lists(st.integers(1, 128), min_size=1, max_size=3, unique=True),
     cycles=st.lists(st.floats(0, 1e6), min_size=len(KEYS), max_size=len(KEYS)),
+    parts=st.sampled_from([(make_experiment,), (make_ladder,), (make_experiment, make_ladder)]),
     data=st.data(),
 )
-def test_any_numbers_make_whole_sentences(packets, sizes, batches, cycles, data):
+def test_any_numbers_make_whole_sentences(packets, sizes, batches, cycles, parts, data):
     costs = CostTable(
         {key: Cost(value, "yours", "x") for key, value in zip(KEYS, cycles, strict=True)}
     )
-    experiment: Experiment = make_experiment(
-        packets, sizes, batches, costs, lambda *_: data.draw(counts)
+    drawn = st.sampled_from(data.draw(st.lists(counts, min_size=1, max_size=4)))
+    experiment: Experiment = joined(
+        *(part(packets, sizes, batches, costs, lambda *_: data.draw(drawn)) for part in parts)
     )
     for finding in [*what_it_shows(experiment), *what_it_does_not_show(experiment)]:
         assert re.fullmatch(r"[A-Za-z1-9].*\.", finding.text, re.DOTALL), finding
@@ -151,3 +155,64 @@ def test_any_numbers_make_whole_sentences(packets, sizes, batches, cycles, data)
             r"\b(nan|inf|None)\b|  | -\d|\b(?<![.,])1 exits\b|\.\.", finding.text
         ), finding
         assert finding.text.isascii()
+
+
+# The ladder -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def climbed():
+    return run_experiment(16, (64, 1500), (1, 8), setups=setups_of(Pattern))
+
+
+def test_each_rung_says_what_it_is_and_what_it_changed(climbed):
+    words = said(climbed)
+    assert list(words)[6:] == [
+        "A ring instead of registers", "Suppression", "Past the vCPU's thread", "Past QEMU",
+        "Suppression, where two work at once",
+    ]  # fmt: skip
+    ring = words["A ring instead of registers"]
+    assert "Transmit (batch 1): exits 378 -> 1, copies 757 -> 3, copied bytes 4,524 ->" in ring
+    assert "Receive (batch 8): exits 380 -> 0.5," in ring
+    assert "Request: exits 759 -> 5," in ring
+    eventfds = words["Past the vCPU's thread"]
+    assert "The same guest program." in eventfds
+    assert (
+        "Transmit (batch 1): exits 1 -> 5, returns to QEMU 1 -> 2, context switches 0 -> 2, "
+        "system calls 1 -> 4." in eventfds
+    )
+    assert "Request: returns to QEMU 3 -> 2, context switches 2 -> 4," in eventfds
+    assert "Receive (batch 1): system calls 4 -> 0, copies 6 -> 5," in words["Past QEMU"]
+    top = words["Suppression, where two work at once"]
+    assert "Transmit (batch 8): exits 0.625 -> 1.5." in top
+
+
+def test_a_rung_that_changes_nothing_says_so(climbed):
+    assert said(climbed)["Suppression"].endswith(
+        "Receive (batch 8): suppressed notifications 0 -> 0.875. No change, or hardly any, in "
+        "exits, interrupts and suppressed notifications: transmit (batch 1), transmit (batch 8), "
+        "receive (batch 1) and request."
+    )
+
+
+def test_the_largest_packets_are_the_example_and_the_sizes_between_are_not():
+    words = said(make_ladder(sizes=(64, 1500), counts=lambda _setup, size, _batch: Counts(
+        exits=10 * size)))  # fmt: skip
+    assert "64 ->" not in " ".join(words.values())
+
+
+def test_the_limits_of_the_ladder_are_one_processor_and_these_interrupts(climbed):
+    found = limits(climbed)
+    switches = sum(row.sending.context_switches for row in climbed.rows)
+    text = found["More than one processor"]
+    assert "The host of these runs has one processor." in text
+    assert f"context switch: {switches:,} in all these runs." in text
+    assert "MSI-X" in found["Other interrupts"]
+    assert "a property of this card" in found["Other emulated cards"]
+    assert not {"Receiving, and interrupts", "A cheaper doorbell"} & set(found)
+
+
+def test_a_ladder_alone_does_not_pass_over_batches_that_were_never_full():
+    words = said(make_ladder(packets=4))
+    assert words["Batches"] == "There were only 4 packets, too few to fill a batch of 8."
+    assert "Batches" not in said(make_ladder(packets=8))

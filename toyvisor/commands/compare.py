@@ -11,10 +11,12 @@ from toyvisor.commands.output import check_writable, write_output
 from toyvisor.errors import UsageError
 from toyvisor.learn.cost_file import read_costs, shipped_costs
 from toyvisor.learn.experiment import run_experiment
+from toyvisor.learn.ladder import setups_of
+from toyvisor.learn.setups import Pattern
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Send the same packets both ways and show what was counted."""
+    """Pass the same packets in different ways and show what was counted."""
     if arguments.print_costs:
         sys.stdout.write(files("toyvisor.learn").joinpath("costs.toml").read_text("utf-8"))
         return 0
@@ -29,9 +31,10 @@ def main(arguments: argparse.Namespace) -> int:
     from toyvisor.ui.compare_export import to_csv, to_json
     from toyvisor.ui.compare_svg import to_svg
 
+    setups = setups_of(Pattern(name) for name in arguments.pattern)
     with progress_bar(Console(stderr=True)) as progress:
         experiment = run_experiment(
-            arguments.packets, arguments.size, arguments.batch, costs, progress
+            arguments.packets, arguments.size, arguments.batch, costs, progress, setups=setups
         )
     if arguments.json:
         print(json.dumps(to_json(experiment), indent=2))

@@ -24,10 +24,18 @@ class Entry:
 
 
 #: The shares that the estimated cost is broken up into, in the order they are shown.
-SHARES = ("exits", "system calls", "copies", "ring accesses", "guest instructions")
+SHARES = (
+    "exits",
+    "system calls",
+    "copies",
+    "ring accesses",
+    "guest instructions",
+    "context switches",
+    "interrupts",
+)
 
-#: The terms of the sum. A further one (an interrupt, a wake-up of the vhost worker) is a
-#: further entry here, its figure in costs.toml, and its count in `Counts`.
+#: The terms of the sum. A further one is a further entry here, its figure in costs.toml, and
+#: its count in `Counts`.
 ENTRIES: tuple[Entry, ...] = (
     Entry("guest_instruction", "one guest instruction", "instructions", "guest instructions"),
     Entry("vmexit", "out of the guest, KVM's handler, and in again", "exits", "exits"),
@@ -43,6 +51,10 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("syscall", "one system call of QEMU, without what it does", "syscalls", "system calls"),
     Entry("ring_access", "one load or store of the device on a ring", "ring_accesses",
           "ring accesses"),
+    Entry("context_switch", "another thread of the host gets the processor", "context_switches",
+          "context switches"),
+    Entry("interrupt", "KVM injects an interrupt, the guest's handler begins and returns",
+          "interrupts", "interrupts"),
 )  # fmt: skip
 
 KEYS: tuple[str, ...] = tuple(entry.key for entry in ENTRIES)

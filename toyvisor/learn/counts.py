@@ -15,7 +15,9 @@ class Counts:
 
     `instructions` are the guest's. `ring_reads` and `ring_writes` are the device's accesses
     to virtqueues (the guest's own are instructions). `syscalls` are QEMU's, without
-    ioctl(KVM_RUN), which is in `userspace_returns`.
+    ioctl(KVM_RUN), which is in `userspace_returns`. `interrupts` are those KVM injected,
+    `suppressed` the notifications that the driver did not want, `context_switches` those from
+    one thread of the host to another; `timer_exits` are ends of time slices, and timers.
     """
 
     instructions: int = 0
@@ -30,6 +32,9 @@ class Counts:
     ring_writes: int = 0
     ring_bytes: int = 0
     interrupts: int = 0
+    suppressed: int = 0
+    context_switches: int = 0
+    timer_exits: int = 0
 
     @property
     def ring_accesses(self) -> int:
@@ -66,6 +71,9 @@ def counts_of(result: RunResult) -> Counts:
         "ring_writes": result.ring_writes,
         "ring_bytes": result.ring_bytes,
         "interrupts": result.injected,
+        "suppressed": result.suppressed,
+        "context_switches": result.context_switches,
+        "timer_exits": result.exits_by_reason.get("timer", 0),
     }
     return Counts(**figures)
 

@@ -1,4 +1,4 @@
-"""The experiment: the same packets sent in different ways, and what each way costs.
+"""The experiment: the same packets passed in different ways, and what each way costs.
 
 A driver first sets its device up, which has nothing to do with packets. So every figure
 per packet is a difference of two runs of the same program:
@@ -6,23 +6,33 @@ per packet is a difference of two runs of the same program:
     (run with N packets - run with 0 packets) / N
 
 What both runs do, once each, cancels: finding the device, features, queues, the last HLT.
+
+On the ladder (`ladder.py`) several threads work, and the first packet meets them while they
+still start: one thread's wake-up is its, or the set-up's. So there both runs begin with a batch
+of packets that is not counted:
+
+    (run with B + N packets - run with B packets) / N
+
+A driver that waits for packets never ends. The run does, when no packet is left to come.
+
 Nothing is estimated here; estimates are the cost model's (`cost_model.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program
 from toyvisor.host.frames import ETH_FRAME_LEN, ETH_HLEN
+from toyvisor.host.tap import TX_QUEUE_LEN
 from toyvisor.learn.cost_file import shipped_costs
 from toyvisor.learn.cost_model import CostTable, Estimate
 from toyvisor.learn.counts import Counts, Hops, hop_difference
 from toyvisor.learn.frames import numbered_frames
 from toyvisor.learn.measure import Measurement, load, measure, most_in_a_batch
-from toyvisor.learn.setups import SETUPS, Setup
+from toyvisor.learn.setups import SETUPS, Pattern, Setup
 from toyvisor.qemu.frame_table import MAX_FRAMES
 
 DEFAULT_PACKETS = 64
@@ -35,6 +45,12 @@ METHOD = (
     "with all packets and one with none, divided by the number of packets; so the driver's "
     "set-up of its device is not in it. Every run sent exactly the frames it was given."
 )
+LADDER_METHOD = (
+    "Here both runs begin with a batch of packets that is not counted, as the first ones meet "
+    "threads that are still busy with the set-up. A driver that waits for packets never ends; "
+    "the run does, when no packet is left to come. Every run passed exactly the frames it was "
+    "given."
+)
 
 #: Called before each run: (runs done, runs in all, what runs now)
 Progress = Callable[[int, int, str], None]
@@ -44,8 +60,9 @@ Progress = Callable[[int, int, str], None]
 class Row:
     """One setup at one packet size and batch (None: a batch does not apply).
 
-    `set_up` is what the run without packets counted, `sending` what the packets added, all
-    of them together; `hops` are the copies and bytes they added, by hop.
+    `set_up` is what the run without packets counted (on the ladder: with those that are not
+    counted), `sending` what the packets added, all of them together; `hops` are the copies and
+    bytes they added, by hop.
     """
 
     setup: Setup
@@ -80,7 +97,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """All rows, by size and then in the order of the setups and batches."""
+    """All rows, by pattern, by size and then in the order of the setups and batches."""
 
     packets: int
     sizes: tuple[int, ...]
@@ -91,6 +108,41 @@ class Experiment:
     def of_size(self, size: int) -> list[Row]:
         """The rows of one packet size."""
         return [row for row in self.rows if row.size == size]
+
+    @property
+    def patterns(self) -> list[Pattern]:
+        """Those that there are rows of."""
+        return list(dict.fromkeys(row.setup.pattern for row in self.rows))
+
+    def only(self, rows: Iterable[Row]) -> Experiment:
+        """The same with some of the rows."""
+        return replace(self, rows=tuple(rows))
+
+    @property
+    def looking(self) -> Experiment:
+        """What is left without the ladder: drivers that look themselves."""
+        return self.only(row for row in self.rows if row.setup.rung is None)
+
+    @property
+    def ladder(self) -> Experiment:
+        """The ladder only: drivers that sleep when they have to wait."""
+        return self.only(row for row in self.rows if row.setup.rung is not None)
+
+    def climb(self, pattern: Pattern, size: int, batch: int | None) -> list[Row]:
+        """One ladder from the bottom up; a rung without batches stands for any batch."""
+        return [
+            row
+            for row in self.of_size(size)
+            if row.setup.rung is not None
+            and row.setup.pattern is pattern
+            and row.batch in (batch, None)
+        ]
+
+    def batches_of(self, pattern: Pattern) -> list[int | None]:
+        """The batches that the ladder of a pattern was climbed with; None if it has none."""
+        rows = [row for row in self.ladder.rows if row.setup.pattern is pattern]
+        found = sorted({row.batch for row in rows if row.batch is not None})
+        return list(found) if found else [None]
 
 
 def run_experiment(
@@ -108,52 +160,60 @@ def run_experiment(
     """
     costs = cost_table if cost_table is not None else shipped_costs()
     sizes, batches = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(batches))
-    programs = {setup.name: load(setup) for setup in setups}
+    programs = [load(setup) for setup in setups]
     _check_usage(packets, sizes, batches)
     _check_batches(setups, programs, batches)
-    steps = _Steps(progress, sum(len(_batches(s, batches)) for s in setups) * (1 + len(sizes)))
-    without: dict[tuple[str, int | None], Measurement] = {}
+    work = [
+        _Climb(setup, program, setup.batches(batches), packets)
+        for setup, program in zip(setups, programs, strict=True)
+    ]
+    steps = _Steps(progress, sum(one.runs(len(sizes)) for one in work))
     rows = []
-    for size in sizes:
-        frames = numbered_frames(packets, size)
-        for setup in setups:
-            program = programs[setup.name]
-            for batch in _batches(setup, batches):
-                key = (setup.name, batch)
-                if key not in without:
-                    steps.next(f"{setup.name}, no packets")
-                    without[key] = measure(setup, program, batch, ())
-                steps.next(f"{setup.name}, {size} bytes")
-                full = measure(setup, program, batch, frames)
-                rows.append(_row(setup, size, batch, packets, full, without[key], costs))
+    for pattern in dict.fromkeys(setup.pattern for setup in setups):
+        for size in sizes:
+            for one in work:
+                if one.setup.pattern is pattern:
+                    rows += one.rows(size, costs, steps)
     steps.end()
     return Experiment(packets, sizes, batches, tuple(rows), costs)
 
 
-def _row(
-    setup: Setup,
-    size: int,
-    batch: int | None,
-    packets: int,
-    full: Measurement,
-    empty: Measurement,
-    costs: CostTable,
-) -> Row:
-    sending = full.counts - empty.counts
-    return Row(
-        setup,
-        size,
-        batch,
-        packets,
-        empty.counts,
-        sending,
-        hop_difference(full.hops, empty.hops),
-        costs.estimate(sending, packets),
-    )
+class _Climb:
+    """The runs of one setup."""
 
+    def __init__(
+        self, setup: Setup, program: Program, batches: list[int | None], packets: int
+    ) -> None:
+        self.setup = setup
+        self._program = program
+        self._batches = batches
+        self._packets = packets
+        self._empty: dict[int | None, Measurement] = {}
 
-def _batches(setup: Setup, batches: Iterable[int]) -> list[int | None]:
-    return [None] if setup.batch_register is None else list(batches)
+    def runs(self, sizes: int) -> int:
+        """How many runs there will be."""
+        return len(self._batches) * (sizes + (1 if self.setup.rung is None else sizes))
+
+    def rows(self, size: int, costs: CostTable, steps: _Steps) -> list[Row]:
+        """The rows of one size."""
+        return [self._row(size, batch, costs, steps) for batch in self._batches]
+
+    def _row(self, size: int, batch: int | None, costs: CostTable, steps: _Steps) -> Row:
+        setup, packets = self.setup, self._packets
+        first = 0
+        if setup.rung is not None:
+            first = min(batch or 1, MAX_FRAMES - packets)
+        frames = numbered_frames(first + packets, size)
+        if first or batch not in self._empty:
+            steps.next(f"{setup.title}, {'the first' if first else 'no'} packets")
+            self._empty[batch] = measure(setup, self._program, batch, frames[:first])
+        empty = self._empty[batch]
+        steps.next(f"{setup.title}, {size} bytes")
+        full = measure(setup, self._program, batch, frames)
+        sending = full.counts - empty.counts
+        hops = hop_difference(full.hops, empty.hops)
+        estimate = costs.estimate(sending, packets)
+        return Row(setup, size, batch, packets, empty.counts, sending, hops, estimate)
 
 
 def _check_usage(packets: int, sizes: Sequence[int], batches: Sequence[int]) -> None:
@@ -173,19 +233,24 @@ def _check_usage(packets: int, sizes: Sequence[int], batches: Sequence[int]) -> 
 
 
 def _check_batches(
-    setups: Sequence[Setup], programs: dict[str, Program], batches: Sequence[int]
+    setups: Sequence[Setup], programs: Sequence[Program], batches: Sequence[int]
 ) -> None:
-    """A batch larger than a driver takes would be cut by it, and the table would lie."""
-    for setup in setups:
-        if setup.batch_register is None:
+    """A batch larger than can be would be cut, or lose packets, and the table would lie."""
+    for setup, program in zip(setups, programs, strict=True):
+        most: int | None = None
+        where = f"{setup.name}'s queue"
+        if setup.pattern is Pattern.RECEIVE:
+            most, where = TX_QUEUE_LEN, "the tap's queue"
+        elif setup.batch_register is not None:
+            most = most_in_a_batch(setup, program)
+        else:
             continue
-        most = most_in_a_batch(setup, programs[setup.name])
         for batch in batches:
             if batch < 1 or (most is not None and batch > most):
                 limit = "1 or more" if most is None else f"from 1 to {most}"
                 raise UsageError(
                     f"--batch {batch}: {limit}",
-                    hint=None if most is None else f"more do not fit into {setup.name}'s queue",
+                    hint=None if most is None else f"more do not fit into {where}",
                 )
 
 

@@ -22,3 +22,8 @@ def numbered_frame(number: int, size: int) -> bytes:
 def numbered_frames(count: int, size: int) -> list[bytes]:
     """`count` frames of `size` bytes."""
     return [numbered_frame(number, size) for number in range(count)]
+
+
+def turned_round(frame: bytes) -> bytes:
+    """The frame on its way back: source and destination exchanged."""
+    return frame[6:12] + frame[:6] + frame[12:]

@@ -1,4 +1,4 @@
-"""One run of a setup, checked: the frames sent are the frames given, or it is an error."""
+"""One run of a setup, checked: the frames that passed are those given, or it is an error."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from toyvisor.errors import ToyvisorError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.net import NetBackend
 from toyvisor.learn.counts import Counts, Hops, counts_of
-from toyvisor.learn.setups import Setup
+from toyvisor.learn.frames import turned_round
+from toyvisor.learn.setups import Pattern, Setup
 from toyvisor.memory import PAGE_SIZE
 from toyvisor.qemu.frame_table import FRAME_TABLE_END
-from toyvisor.qemu.machine import Machine
+from toyvisor.qemu.machine import Arrivals, Machine
 from toyvisor.qemu.result import RunResult, collect
 from toyvisor.qemu.vcpu_thread import Outcome
 
@@ -20,6 +21,9 @@ from toyvisor.qemu.vcpu_thread import Outcome
 #: Many times what the slowest driver takes; a driver that hangs ends here.
 _BUDGET, _PER_PACKET, _PER_BYTE = 1_000_000, 10_000, 50
 _FRAME_ALIGNMENT = 16
+#: Time units from one packet that comes in to the next: enough for the slowest driver to be
+#: asleep again. They cost nothing, as nobody counts while the guest sleeps.
+_PAUSE = 50_000
 
 
 class ExperimentError(ToyvisorError):
@@ -53,15 +57,22 @@ def measure(
 ) -> Measurement:
     """Run a setup's program once and count.
 
-    Raises ExperimentError unless the guest halted, broke no rule of a device, and sent
-    exactly `frames`, in order.
+    Raises ExperimentError unless the guest halted, broke no rule of a device, and sent,
+    received or answered exactly `frames`, in order.
     """
     registers = {}
     if setup.batch_register is not None and batch is not None:
         registers[setup.batch_register] = batch
     size = sum(len(frame) for frame in frames)
     budget = _BUDGET + len(frames) * _PER_PACKET + size * _PER_BYTE
-    with Machine(_roomy(program, frames), NetBackend(frames), registers=registers) as machine:
+    burst = batch if batch is not None and setup.pattern is Pattern.RECEIVE else 1
+    with Machine(
+        _roomy(program, frames),
+        NetBackend(frames),
+        registers=registers,
+        options=setup.options,
+        arrivals=Arrivals(burst, burst * _PAUSE),
+    ) as machine:
         result = collect(machine, machine.run(budget))
     _check(setup, batch, frames, result)
     return Measurement(counts_of(result), result.copies_by_hop)
@@ -69,6 +80,8 @@ def measure(
 
 def _roomy(program: Program, frames: Sequence[bytes]) -> Program:
     """The program, with a machine that has the memory its frames take."""
+    if program.spec.frames != "table":
+        return program
     below = max(program.assembly.origin + len(program.assembly.image), FRAME_TABLE_END)
     needed = below + sum(len(frame) + _FRAME_ALIGNMENT for frame in frames)
     memory = -(-needed // PAGE_SIZE) * PAGE_SIZE
@@ -78,19 +91,48 @@ def _roomy(program: Program, frames: Sequence[bytes]) -> Program:
 
 
 def _check(setup: Setup, batch: int | None, frames: Sequence[bytes], result: RunResult) -> None:
-    what = setup.name if batch is None else f"{setup.name} with batch {batch}"
+    what = setup.title if batch is None else f"{setup.title} with batch {batch}"
     if result.outcome is not Outcome.HALTED:
         raise ExperimentError(
             f"{what}: the run did not end well: {result.explanation} at {result.location}"
         )
     if result.mistakes_count:
         raise ExperimentError(f"{what}: {result.mistakes[0]}")
-    if result.sent != list(frames):
-        raise ExperimentError(f"{what}: {_difference(frames, result.sent)}")
+    passed = _passed(setup, frames, result)
+    if passed is not None:
+        raise ExperimentError(f"{what}: {passed}")
 
 
-def _difference(given: Sequence[bytes], sent: Sequence[bytes]) -> str:
-    if len(given) != len(sent):
-        return f"{len(given)} frames were given, {len(sent)} were sent"
-    first = next(i for i, pair in enumerate(zip(given, sent, strict=True)) if pair[0] != pair[1])
-    return f"frame {first} was sent with other bytes than it was given"
+def _passed(setup: Setup, frames: Sequence[bytes], result: RunResult) -> str | None:
+    """What is wrong with the frames that went out and came in; None if nothing is."""
+    match setup.pattern:
+        case Pattern.TRANSMIT:
+            return _difference(frames, result.sent, "sent")
+        case Pattern.RECEIVE:
+            return _difference(frames, result.received, "received") or _tally(setup, frames, result)
+        case Pattern.REQUEST:
+            answers = [turned_round(frame) for frame in frames]
+            return _difference(answers, result.sent, "sent back")
+
+
+def _tally(setup: Setup, frames: Sequence[bytes], result: RunResult) -> str | None:
+    """A frame that QEMU or the kernel has read is not yet one that the guest has seen."""
+    if setup.tally is None:
+        return None
+    count, size = (result.registers[name] for name in setup.tally)
+    expected = len(frames), sum(len(frame) for frame in frames)
+    if (count, size) == expected:
+        return None
+    return (
+        f"{expected[0]} frames of together {expected[1]} bytes came in, the guest has counted "
+        f"{count} of {size} bytes"
+    )
+
+
+def _difference(given: Sequence[bytes], passed: Sequence[bytes], verb: str) -> str | None:
+    if len(given) != len(passed):
+        return f"{len(given)} frames were given, {len(passed)} were {verb}"
+    for index, (one, other) in enumerate(zip(given, passed, strict=True)):
+        if one != other:
+            return f"frame {index} was {verb} with other bytes than it was given"
+    return None

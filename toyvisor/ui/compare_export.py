@@ -9,14 +9,18 @@ from typing import Any
 
 from toyvisor.learn.cost_model import ENTRIES, SHARES
 from toyvisor.learn.counts import COUNTED
-from toyvisor.learn.experiment import METHOD, Experiment, Row
+from toyvisor.learn.experiment import LADDER_METHOD, METHOD, Experiment, Row
 from toyvisor.ui.compare_words import Finding, what_it_does_not_show, what_it_shows
 
 #: Per-packet columns of the CSV: all that is counted, by its name in `Counts`.
 _PER_PACKET = tuple(name for name in COUNTED if name != "ring_bytes")
 
-#: Raised when a name in the JSON changes its meaning or goes.
-FORMAT = 1
+#: Raised when a name in the JSON changes its meaning or goes. 2: there are rows of several
+#: patterns, and of two parts.
+FORMAT = 2
+
+#: The two parts of the experiment, in `rows`: drivers that look themselves, and the ladder.
+SIZES, LADDER = "sizes", "ladder"
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:
@@ -29,9 +33,10 @@ def to_json(experiment: Experiment) -> dict[str, Any]:
         "experiment": "compare",
         "format": FORMAT,
         "packets": experiment.packets,
+        "patterns": [str(pattern) for pattern in experiment.patterns],
         "sizes": list(experiment.sizes),
         "batches": list(experiment.batches),
-        "method": METHOD,
+        "method": f"{METHOD} On the ladder: {LADDER_METHOD}",
         "costs": {
             entry.key: {
                 "cycles": experiment.costs[entry.key].cycles,
@@ -51,6 +56,8 @@ def to_json(experiment: Experiment) -> dict[str, Any]:
 
 def _row(row: Row) -> dict[str, Any]:
     return {
+        "pattern": str(row.setup.pattern),
+        "part": _part(row),
         "setup": row.setup.name,
         "kind": row.setup.kind,
         "program": row.setup.program,
@@ -71,6 +78,10 @@ def _row(row: Row) -> dict[str, Any]:
             "fractions": row.estimate.fractions(),
         },
     }
+
+
+def _part(row: Row) -> str:
+    return SIZES if row.setup.rung is None else LADDER
 
 
 def _findings(findings: list[Finding]) -> list[dict[str, str]]:
@@ -96,13 +107,16 @@ _COLUMNS: dict[str, Callable[[Row], object]] = {
     **{f"{name.replace(' ', '_')}_share": _share(name) for name in SHARES},
     "set_up_exits": lambda row: row.set_up.exits,
     "set_up_instructions": lambda row: row.set_up.instructions,
+    "pattern": lambda row: str(row.setup.pattern),
+    "part": _part,
+    "program": lambda row: row.setup.program,
 }
 
 CSV_COLUMNS: tuple[str, ...] = tuple(_COLUMNS)
 
 
 def to_csv(experiment: Experiment) -> str:
-    """A line of names, then one line for each setup, size and batch (empty: has none).
+    """A line of names, then one line for each row (batch empty: has none).
 
     Shares are parts of 1 of the estimated cycles. Lines end with a single newline.
     """

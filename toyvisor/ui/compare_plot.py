@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
@@ -9,13 +10,17 @@ from rich.text import Text
 
 from toyvisor.learn.cost_model import SHARES
 from toyvisor.learn.experiment import Experiment, Row
-from toyvisor.learn.setups import FULL
-from toyvisor.ui.compare_table import FULL_STYLE, PARA_STYLE
+from toyvisor.ui.compare_table import row_style
 from toyvisor.ui.figures import figure, rough
 
 _MOST_BAR = 80
 _NUMBER = 7
-_SHARE_STYLES = ("color(133)", "color(35)", "color(178)", "color(245)", "default")
+_SHARE_STYLES = (
+    "color(133)", "color(35)", "color(178)", "color(245)", "default", "color(37)", "color(167)",
+)  # fmt: skip
+
+#: Rows with what stands to the left of them, all of one width.
+Labelled = Sequence[tuple[str, Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +35,40 @@ class Glyphs:
     shares: str
 
 
-BLOCKS = Glyphs("█", "▏▎▍▌▋▊▉", "─", "●", "│", "█▓▒░·")
-ASCII = Glyphs("#", "|", "-", "o", "|", "#=+:.")
+BLOCKS = Glyphs("█", "▏▎▍▌▋▊▉", "─", "●", "│", "█▓▒░·x!")
+ASCII = Glyphs("#", "|", "-", "o", "|", "#=+:.x!")
 
 
-def exits_chart(experiment: Experiment, width: int, glyphs: Glyphs) -> list[Text]:
-    """Exits per packet, by packet size: bars from 0, to scale."""
-    label = _label_width(experiment)
-    room = max(8, min(_MOST_BAR, width - label - _NUMBER - 2))
-    most = max(row.per_packet("exits") for row in experiment.rows)
+def labelled(groups: Iterable[tuple[str, Iterable[tuple[str, Row]]]], width: int) -> Labelled:
+    """Rows in groups; a group's name, of `width` characters, stands at its first row only."""
+    found = []
+    for group, rows in groups:
+        head = f"{group:{width}}"
+        for name, row in rows:
+            found.append((f"{head} {name} ", row))
+            head = " " * width
+    longest = max((len(label) for label, _ in found), default=0)
+    return [(f"{label:{longest}}", row) for label, row in found]
+
+
+def by_size(experiment: Experiment) -> Labelled:
+    """The rows in groups of one packet size."""
+    groups = [
+        (f"{size:>5}", [(_short(row), row) for row in experiment.of_size(size)])
+        for size in experiment.sizes
+    ]
+    return labelled(groups, 5)
+
+
+def exits_chart(rows: Labelled, width: int, glyphs: Glyphs) -> list[Text]:
+    """Exits per packet: bars from 0, to scale."""
+    room = max(8, min(_MOST_BAR, width - len(rows[0][0]) - _NUMBER - 2))
+    most = max(row.per_packet("exits") for _, row in rows)
     lines = []
-    for first, row in _labelled(experiment):
+    for label, row in rows:
         value = row.per_packet("exits")
-        line = Text(_label(row, first, label))
-        line.append(bar(value / most if most else 0, room, glyphs), _style(row))
+        line = Text(label)
+        line.append(bar(value / most if most else 0, room, glyphs), row_style(row))
         line.append(f" {figure(value)}")
         lines.append(line)
     return lines
@@ -58,21 +83,21 @@ def bar(fraction: float, room: int, glyphs: Glyphs) -> str:
     return glyphs.full * cells + (glyphs.eighths[rest - 1] if rest else "")
 
 
-def cycles_chart(experiment: Experiment, width: int, glyphs: Glyphs) -> list[Text]:
+def cycles_chart(rows: Labelled, width: int, glyphs: Glyphs) -> list[Text]:
     """Estimated cycles per packet on a logarithmic scale, and what they are made of."""
-    totals = [row.cycles for row in experiment.rows if row.cycles > 0]
+    totals = [row.cycles for _, row in rows if row.cycles > 0]
     if not totals:
         return [Text("By this cost table, a packet costs nothing.")]
-    label = _label_width(experiment)
-    room = width - label - _NUMBER - 3
+    label_width = len(rows[0][0])
+    room = width - label_width - _NUMBER - 3
     shares = max(10, min(40, room * 2 // 5))
     scale = Scale.over(totals, max(10, min(_MOST_BAR, room - shares)))
-    lines = [Text(f"{'':{label}}{scale.axis()}", "dim"), _ticks(scale, label, glyphs)]
-    for first, row in _labelled(experiment):
-        line = Text(_label(row, first, label))
+    lines = [Text(f"{'':{label_width}}{scale.axis()}", "dim"), _ticks(scale, label_width, glyphs)]
+    for label, row in rows:
+        line = Text(label)
         at = scale.position(row.cycles) if row.cycles > 0 else None
         track = "" if at is None else glyphs.track * at + glyphs.dot
-        line.append(f"{track:{scale.room}}", _style(row))
+        line.append(f"{track:{scale.room}}", row_style(row))
         line.append(f" {rough(row.cycles):>{_NUMBER}}  ")
         for cells, glyph, style in zip(share_cells(row, shares), glyphs.shares, _SHARE_STYLES,
                                        strict=True):  # fmt: skip
@@ -81,14 +106,19 @@ def cycles_chart(experiment: Experiment, width: int, glyphs: Glyphs) -> list[Tex
     return lines
 
 
-def shares_legend(glyphs: Glyphs) -> Text:
-    """What the marks of the shares mean."""
-    legend = Text()
+def shares_legend(rows: Labelled, width: int, glyphs: Glyphs) -> list[Text]:
+    """What the marks of the shares mean that these rows have, in lines of up to `width`."""
+    there = {name for _, row in rows for name, value in row.estimate.by_share().items() if value}
+    lines: list[Text] = []
     for name, glyph, style in zip(SHARES, glyphs.shares, _SHARE_STYLES, strict=True):
-        legend.append(glyph, style)
-        legend.append(f" {name}  ")
-    legend.rstrip()
-    return legend
+        if name not in there:
+            continue
+        entry = Text.assemble((glyph, style), f" {name}")
+        if lines and len(lines[-1]) + 2 + len(entry) <= width:
+            lines[-1].append("  ").append_text(entry)
+        else:
+            lines.append(entry)
+    return lines
 
 
 def share_cells(row: Row, room: int) -> list[int]:
@@ -146,28 +176,5 @@ def _ticks(scale: Scale, label: int, glyphs: Glyphs) -> Text:
     return Text(" " * label + "".join(cells), "dim")
 
 
-def _labelled(experiment: Experiment) -> list[tuple[bool, Row]]:
-    """Each row, and whether it is the first of its size."""
-    last = None
-    found = []
-    for row in experiment.rows:
-        found.append((row.size != last, row))
-        last = row.size
-    return found
-
-
-def _label(row: Row, first: bool, width: int) -> str:
-    size = str(row.size) if first else ""
-    return f"{f'{size:>5} {_short(row)}':{width}}"
-
-
-def _label_width(experiment: Experiment) -> int:
-    return max(len(_short(row)) for row in experiment.rows) + 7
-
-
 def _short(row: Row) -> str:
     return row.setup.name if row.batch is None else f"{row.setup.name} {row.batch}"
-
-
-def _style(row: Row) -> str:
-    return FULL_STYLE if row.setup.kind == FULL else PARA_STYLE

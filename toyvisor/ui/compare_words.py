@@ -10,15 +10,22 @@ from dataclasses import dataclass
 
 from toyvisor.learn.experiment import Experiment, Row
 from toyvisor.learn.setups import FULL, MMIO_NIC, PARA
+from toyvisor.ui.compare_ladder_words import INTERRUPTS, one_processor, rung_findings
 from toyvisor.ui.figures import against, counted, figure, listed, percent, rough
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One paragraph: what it is about, and the sentences."""
+    """One paragraph: what it is about, the sentences, and some that stand on their own."""
 
     title: str
-    text: str
+    lead: str
+    items: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All sentences."""
+        return " ".join((self.lead, *self.items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +58,36 @@ def contrast(experiment: Experiment, size: int) -> Contrast | None:
 
 def what_it_shows(experiment: Experiment) -> list[Finding]:
     """Paragraphs made from the numbers; the largest packets are the example."""
-    example = contrast(experiment, max(experiment.sizes))
-    if example is None:
-        return []
-    paragraphs = {
-        "Exits": _exits(example),
-        "Size": _growth(experiment),
-        "Copies": _copies(example),
-        "Batches": _batches(experiment, example) or _unfilled(experiment),
-        "Cost": _cycles(example),
-        "Where it goes": _shares(example),
-    }
-    return [Finding(title, text) for title, text in paragraphs.items() if text]
+    looking = experiment.looking
+    example = contrast(looking, max(experiment.sizes))
+    paragraphs: dict[str, str | None] = {}
+    if example is not None:
+        paragraphs = {
+            "Exits": _exits(example),
+            "Size": _growth(looking),
+            "Copies": _copies(example),
+            "Batches": _batches(looking, example) or _unfilled(looking),
+            "Cost": _cycles(example),
+            "Where it goes": _shares(example),
+        }
+    elif _batches_apply(experiment):
+        paragraphs["Batches"] = _unfilled(experiment)
+    findings = [Finding(title, text) for title, text in paragraphs.items() if text]
+    return findings + [Finding(*one) for one in rung_findings(experiment)]
 
 
 def what_it_does_not_show(experiment: Experiment) -> list[Finding]:
     """The limits of the experiment, so that nobody takes from it what is not in it."""
+    if experiment.ladder.rows:
+        limits = [
+            Finding("More than one processor", one_processor(experiment)),
+            Finding("Other interrupts", INTERRUPTS),
+        ]
+    else:
+        limits = [
+            Finding("Receiving, and interrupts", _interrupts(experiment)),
+            Finding("A cheaper doorbell", _doorbell(experiment)),
+        ]
     return [
         Finding("Other emulated cards", _other_cards(experiment)),
         Finding(
@@ -75,8 +96,7 @@ def what_it_does_not_show(experiment: Experiment) -> list[Finding]:
             "Technion (MSC-2017-19, MSC-2021-19) removed flaws of drivers and device models "
             "that have nothing to do with virtualization, and came to 1.2 to 2.2 for the e1000.",
         ),
-        Finding("Receiving, and interrupts", _interrupts(experiment)),
-        Finding("A cheaper doorbell", _doorbell(experiment)),
+        *limits,
         Finding(
             "Time",
             "Cycles are an estimate: the counts of these runs times the cost table, whose "
@@ -85,6 +105,10 @@ def what_it_does_not_show(experiment: Experiment) -> list[Finding]:
             "network does behind writev(). Put in your own figures with --costs FILE.",
         ),
     ]
+
+
+def _batches_apply(experiment: Experiment) -> bool:
+    return any(row.batch is not None for row in experiment.rows)
 
 
 def _name(row: Row) -> str:
