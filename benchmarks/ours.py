@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from benchmarks.bare import DEVICE
 from toyvisor.errors import SourceLocation
 from toyvisor.guest.assembler import assemble_text
-from toyvisor.guest.program import DeviceSpec, MachineSpec, Program
+from toyvisor.guest.program import DeviceSpec, MachineSpec, Program, load_program
+from toyvisor.host.eventfd import EventFd
+from toyvisor.host.net import NetBackend
+from toyvisor.learn.frames import numbered_frames
 from toyvisor.memory import GuestMemory
 from toyvisor.modes import CpuMode
-from toyvisor.qemu.machine import Machine
+from toyvisor.qemu.machine import Arrivals, Machine
 from toyvisor.trace.ledger import Ledger
 from toyvisor.virtio.driver import DriverQueue
 from toyvisor.virtio.split_queue import SplitQueue
 
 
-def _machine(source: str, devices: tuple[str, ...], *, trace: bool = False) -> Machine:
+def _machine(
+    source: str,
+    devices: tuple[str, ...],
+    *,
+    trace: bool = False,
+    registers: dict[str, int] | None = None,
+) -> Machine:
     origin = 0x100000
     place = SourceLocation("<benchmark>", 1, 1)
     spec = MachineSpec(
@@ -27,7 +38,8 @@ def _machine(source: str, devices: tuple[str, ...], *, trace: bool = False) -> M
         origin=origin,
     )
     assembly = assemble_text(source, mode=CpuMode.LONG, origin=origin)
-    return Machine(Program(Path("benchmark.s"), "benchmark", spec, assembly), trace=trace)
+    program = Program(Path("benchmark.s"), "benchmark", spec, assembly)
+    return Machine(program, trace=trace, registers=registers)
 
 
 def exit_loop(count: int, *, trace: bool = False) -> float:
@@ -42,10 +54,16 @@ def exit_loop(count: int, *, trace: bool = False) -> float:
 
 
 class _KernelRegister:
+    """A device of KVM's own; a store to it is an edge on a line, if it is given one."""
+
+    def __init__(self, signal: Callable[[], None] = lambda: None) -> None:
+        self._signal = signal
+
     def read(self, _address: int, _size: int) -> int | None:
         return 0
 
     def write(self, _address: int, _size: int, _value: int) -> bool:
+        self._signal()
         return True
 
 
@@ -59,6 +77,98 @@ def lightweight_exit(count: int) -> float:
         elapsed = time.perf_counter() - begin
         assert machine.ledger.lightweight_exits == count
     return elapsed / count
+
+
+def ioeventfd_kick(count: int) -> float:
+    """Seconds for one store that KVM turns into a signal on an eventfd."""
+    source = f"mov edi, {DEVICE}\nmov ecx, {count}\n1: mov [rdi+24], eax\ndec ecx\njnz 1b\nhlt"
+    with _machine(source, ()) as machine:
+        eventfd = EventFd("kick")
+        machine.vm.ioeventfd(eventfd, DEVICE + 24, 4, 0)
+        begin = time.perf_counter()
+        machine.run(10 * count)
+        elapsed = time.perf_counter() - begin
+        assert eventfd.count == machine.ledger.lightweight_exits == count
+    return elapsed / count
+
+
+#: Each store asks for an interrupt. The controller ends them by itself (AEOI), so that one
+#: interrupt is: the store's exit, an edge, the injection, the handler's IRETQ.
+_INTERRUPTS = f"""
+.include "machine.inc"
+.include "idt.inc"
+_start: idt_gate64 PIC_MASTER_VECTORS + 5, handler
+        lidt    [rip + idtr]
+        call    pic_init
+        mov     al, PIC_ICW1 | PIC_ICW1_IC4
+        out     PIC_MASTER_CMD, al
+        mov     al, PIC_MASTER_VECTORS
+        out     PIC_MASTER_IMR, al
+        mov     al, 1 << PIC_CASCADE_IR
+        out     PIC_MASTER_IMR, al
+        mov     al, PIC_ICW4_UPM | PIC_ICW4_AEOI
+        out     PIC_MASTER_IMR, al
+        mov     al, ~(1 << 5) & 0xff
+        out     PIC_MASTER_IMR, al
+        mov     edi, {DEVICE}
+        xor     ebx, ebx
+        sti
+1:      mov     [rdi+24], eax
+        dec     ecx
+        jnz     1b
+        cli
+        hlt
+handler: inc    ebx
+        iretq
+idtr:   idt_pointer64
+.include "pic.inc"
+"""
+
+
+def interrupt(count: int) -> float:
+    """Seconds for one interrupt of the guest, with the store that asks for it."""
+    with _machine(_INTERRUPTS, ("pic",), registers={"rcx": count}) as machine:
+        vm = machine.vm
+
+        def edge() -> None:
+            vm.set_irq(5, 1)
+            vm.set_irq(5, 0)
+
+        vm.mmio_bus.register(DEVICE, 4096, _KernelRegister(edge))
+        begin = time.perf_counter()
+        machine.run(10 * count + 1000)
+        elapsed = time.perf_counter() - begin
+        assert machine.ledger.injected == machine.vcpu.get_regs().rbx == count
+    return elapsed / count
+
+
+def transmit(count: int) -> float:
+    """Seconds for one frame of 64 bytes that virtio-net sends, 64 for each kick."""
+    return _packets("virtio_net_tx_batch", count, {"r12": 64}, lambda machine: machine.net.sent)
+
+
+def receive(count: int) -> float:
+    """Seconds for one frame of 64 bytes that virtio-net receives, by interrupts."""
+    return _packets("virtio_net_rx", count, {}, lambda machine: machine.net.received)
+
+
+def _packets(
+    name: str, count: int, registers: dict[str, int], passed: Callable[[Machine], list[bytes]]
+) -> float:
+    frames = numbered_frames(count, 64)
+    arrivals = Arrivals(burst=64)
+    with Machine(_program(name), NetBackend(frames), registers=registers,
+                 arrivals=arrivals) as machine:  # fmt: skip
+        begin = time.perf_counter()
+        machine.run(1000 * count)
+        elapsed = time.perf_counter() - begin
+        assert len(passed(machine)) == count
+    return elapsed / count
+
+
+@cache
+def _program(name: str) -> Program:
+    return load_program(name)
 
 
 def instructions(count: int) -> float:
