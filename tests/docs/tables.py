@@ -20,23 +20,29 @@ from pages import ROOT
 from toyvisor.guest import diagnostics, layout, preprocessor, source
 from toyvisor.guest.library import guest_programs_dir
 from toyvisor.guest.program import (
+    DEFAULT_CAPTURE,
     DEFAULT_MEMORY,
     DEFAULT_ORIGIN,
     EXPECTATIONS,
+    FRAMES,
     MAX_MEMORY,
     MIN_MEMORY,
     read_machine,
 )
 from toyvisor.guest.source import read_source
+from toyvisor.host import vhost_net  # noqa: F401  (its rules belong to the catalogue)
+from toyvisor.kvm import i8254_registers, i8259_registers
+from toyvisor.kvm.port_register import PortRegister
 from toyvisor.modes import CpuMode
 from toyvisor.qemu import boot
 from toyvisor.qemu.catalog import DEVICE_TYPES, FIRST_IRQ, MMIO_BASE, MMIO_WINDOW
-from toyvisor.qemu.devices import mmio_nic, serial_registers
+from toyvisor.qemu.devices import mmio_nic_registers, serial_registers
 from toyvisor.qemu.devices.registers import Register
-from toyvisor.qemu.virtio import net
+from toyvisor.qemu.virtio import net_format
 from toyvisor.qemu.virtio import registers as virtio_mmio
 from toyvisor.trace import events, exit_records
 from toyvisor.trace.events import EventKind, Layer
+from toyvisor.virtio import net
 from toyvisor.virtio.constants import Feature
 from toyvisor.virtio.errors import Rule
 
@@ -95,6 +101,18 @@ def registers(table: Iterable[Register], digits: int) -> str:
     return fenced(columns(rows))
 
 
+def kernel_ports(table: Iterable[PortRegister]) -> str:
+    rows = [("port", "name", "access", "meaning")]
+    for register in table:
+        rows.append((f"{register.port:#x}", register.name, register.access, register.meaning))
+        for bits in register.bits:
+            low = (bits.mask & -bits.mask).bit_length() - 1
+            high = bits.mask.bit_length() - 1
+            place = f"{low}" if low == high else f"{low}-{high}"
+            rows.append(("", f"  {place:<4} {bits.name}", "", bits.meaning))
+    return fenced(columns(rows))
+
+
 def devices() -> str:
     rows = [("name", "registers", "irq", "options", "what it is")]
     for name, kind in DEVICE_TYPES.items():
@@ -110,10 +128,11 @@ def devices() -> str:
 
 def features() -> str:
     names = {int(feature): f"VIRTIO_F_{feature.name}" for feature in Feature}
-    names |= {net.MAC: "VIRTIO_NET_F_MAC", net.STATUS: "VIRTIO_NET_F_STATUS"}
+    names |= {net_format.MAC: "VIRTIO_NET_F_MAC", net_format.STATUS: "VIRTIO_NET_F_STATUS"}
+    names[net.MRG_RXBUF] = "VIRTIO_NET_F_MRG_RXBUF"
     rows = [("bit", "feature", "what for")]
-    for bit in range(net.FEATURES.bit_length()):
-        if net.FEATURES >> bit & 1:
+    for bit in range(net_format.FEATURES.bit_length()):
+        if net_format.FEATURES >> bit & 1:
             name = names[1 << bit].replace("F_INDIRECT", "RING_F_INDIRECT")
             name = name.replace("VIRTIO_F_EVENT", "VIRTIO_RING_F_EVENT")
             name = name.replace("VIRTIO_RING_RING", "VIRTIO_RING")
@@ -123,6 +142,7 @@ def features() -> str:
 
 FEATURE_MEANINGS = {
     5: "the card has a MAC address, in its configuration",
+    15: "a received frame may lie in several buffers",
     16: "the link's state is in its configuration",
     28: "a descriptor may name a table of descriptors",
     29: "each side says at which index it wants to hear of the other next",
@@ -161,6 +181,10 @@ def machine_keys() -> str:
         ("origin", "number", "by mode", f"load address: {origins}"),
         ("expect", "text", f'"{EXPECTATIONS[0]}"', f"how it is meant to end: one of "
          f"{', '.join(EXPECTATIONS)}"),
+        ("frames", "text", f'"{FRAMES[0]}"', "where the frames of --net pcap:IN, are: in memory, "
+         f"to be sent, or they come in: one of {', '.join(FRAMES)}"),
+        ("capture", "text", f'"{DEFAULT_CAPTURE}"', "the frames if nobody says --net: a file "
+         "beside the program, or a shipped one"),
     ]  # fmt: skip
     return fenced(columns(rows))
 
@@ -234,6 +258,14 @@ EVENT_MEANINGS = {
     "kvm_pio": "KVM decoded IN or OUT: rw is read or write",
     "kvm_cpuid": "KVM answered CPUID",
     "kvm_hypercall": "KVM answered VMCALL; ret is the signed result",
+    "kvm_inj_virq": "KVM injects an interrupt at the next entry: its vector",
+    "kvm_inj_nmi": "KVM injects a non-maskable interrupt",
+    "kvm_set_irq": "an interrupt line of the controllers changes, whoever drives it",
+    "kvm_vcpu_wakeup": "a vCPU that slept in HLT goes on; waited: guest time",
+    "kvm_fast_mmio": "a store hit an ioeventfd of any width: KVM did not even look at it",
+    "ioeventfd": "a store hit an ioeventfd: KVM signals it, and the guest goes on",
+    "irqfd": "an eventfd was signalled that KVM makes an interrupt of",
+    "kvm_pic_set_irq": "an interrupt line came to the 8259s; coalesced: one was waiting already",
     "kvm_userspace_exit": "ioctl(KVM_RUN) returns to QEMU with this KVM_EXIT_* number",
     "ioctl": "QEMU calls into KVM",
     "memory_region_ops_read": "QEMU had a device answer a load",
@@ -247,8 +279,18 @@ EVENT_MEANINGS = {
     "virtqueue_fill": "the device wrote an element of the used ring",
     "virtqueue_flush": "the device moved used.idx: the driver may have so many buffers back",
     "virtio_notify": "the device would tell the driver, unless that is suppressed",
+    "virtio_notify_irqfd": "QEMU tells the driver by the irqfd",
+    "vhost_dev_start": "QEMU hands the queues to vhost",
+    "vhost_dev_stop": "QEMU takes them back",
     "irq_line": "a device's interrupt line changed",
-    "syscall": "QEMU made a system call on a file of the host",
+    "syscall": "QEMU made a system call on a file of the host; bytes is its result",
+    "sched_switch": "the processor goes from one of the host's threads to another",
+    "vhost_work": "vhost's worker turns to this function",
+    "vhost_signal": "vhost would tell the driver, unless that is suppressed",
+    "vq_err": "a ring broke a rule, and vhost gave it up",
+    "vhost_discard": "vhost threw a frame away",
+    "tun_sendmsg": "vhost gives a frame to the tap",
+    "tun_recvmsg": "vhost takes a frame from the tap",
     "copy": "bytes moved; the hop decides the layer",
 }
 
@@ -278,9 +320,11 @@ def records() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "mmio-nic": lambda: registers(mmio_nic.REGISTERS, 3),
+    "mmio-nic": lambda: registers(mmio_nic_registers.REGISTERS, 3),
     "virtio-mmio": lambda: registers(virtio_mmio.REGISTERS.values(), 3),
     "serial": lambda: registers(serial_registers.REGISTERS, 1),
+    "pic": lambda: kernel_ports(i8259_registers.REGISTERS),
+    "pit": lambda: kernel_ports(i8254_registers.REGISTERS),
     "devices": devices,
     "features": features,
     "rules-split": rules("virtio.split."),
@@ -289,7 +333,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "rules-notify": rules("virtio.notify."),
     "rules-status": rules("virtio.status."),
     "rules-features": rules("virtio.features."),
-    "rules-net": rules("virtio.net."),
+    "rules-net": rules("virtio.net.tx-"),
+    "rules-net-receive": rules("virtio.net.rx-"),
+    "rules-vhost": rules("vhost."),
     "machine-keys": machine_keys,
     "boot-state": boot_state,
     "windows": windows,
@@ -305,6 +351,8 @@ FIGURE = ROOT / "docs" / "compare.svg"
 def figure() -> str:
     """docs/compare.svg: what `toyvisor compare --svg docs/compare.svg` writes."""
     from toyvisor.learn.experiment import run_experiment
+    from toyvisor.learn.ladder import setups_of
+    from toyvisor.learn.setups import Pattern
     from toyvisor.ui.compare_svg import to_svg
 
-    return to_svg(run_experiment())
+    return to_svg(run_experiment(setups=setups_of(Pattern)))
