@@ -131,7 +131,7 @@ def test_pings_of_every_size_come_back_with_their_data(respond, way):
 def test_a_flood_of_pings_is_answered(respond, way):
     """Up to sixty on the way at once; -w waits until so many replies have come."""
     output = respond(way).ping("-c", "60", "-l", "60", "-i", "0.01", "-w", "20")
-    assert re.search(r"6\d packets transmitted, 60 received", output)
+    assert re.search(r"\d+ packets transmitted, 60 received", output)
 
 
 def test_nobody_else_is_answered_for(respond, net):

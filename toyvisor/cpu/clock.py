@@ -70,6 +70,8 @@ class Clock:
         self._cut = (0, 0)
         #: rip -> (its block, the block's size, instructions of the block before it)
         self._position: dict[int, tuple[int, int, int]] = {}
+        #: Grows with every translation.
+        self.generation = 0
         #: (block, size) -> lengths of its instructions
         self._lengths_of: dict[tuple[int, int], list[int]] = {}
         self._table = (TableEntry * TABLE_ENTRIES)()
@@ -198,6 +200,7 @@ class Clock:
         self._instructions_in[block.pc | block.size << 64] = count
         self._position.clear()  # the code there may have changed
         self._lengths_of.clear()
+        self.generation += 1
         self._table[table_slot(block.pc)] = TableEntry(block.pc, block.size, count)
         self._view.note_code(block.pc, block.size)
         code = self._view.read(block.pc, block.size)

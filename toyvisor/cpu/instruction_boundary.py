@@ -8,8 +8,8 @@ blocks only, and an exit happens in the middle of an instruction in the middle o
   its block, as branches and rounds of a repeated string instruction do.
 - IN and OUT: an I/O breakpoint on the port (SDM vol. 3, 18.2.4) traps behind the instruction.
 - Loads and stores: Unicorn is told to stop. It gives the instruction up and goes back to its
-  start; it is then run once more, alone, and the accesses it has made are answered from
-  memory_exits' log instead of exiting again.
+  start; it is then run once more, alone (by the trap flag), and the accesses it has made are
+  answered from memory_exits' log instead of exiting again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from toyvisor.cpu.memory_exits import MemoryExits
 from toyvisor.cpu.processor_state import HF_IOBPT, ProcessorState
 from toyvisor.cpu.registers import DEBUG, Registers
 from toyvisor.cpu.unicorn_abi import library
+from toyvisor.modes import RFLAGS_TF
 
 _G0, _RW0_IO = 1 << 1, 2 << 16  # DR7: enable, break on I/O
 _PREFIXES = frozenset((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3))
@@ -33,14 +34,16 @@ _X87_IN_C = frozenset(
 )
 _SETCC = 9  # 0F 9x
 _BOUND, _ENTER, _FXSAVE_GROUP, _MASKMOVQ = 0x62, 0xC8, 0xAE, 0xF7
+_INS = (0x6C, 0x6D)
 _ROTATES = frozenset((0xC0, 0xC1, 0xD0, 0xD1, 0xD2, 0xD3))
 
 
 class InstructionBoundary:
     """One processor's way to the next place between two instructions."""
 
-    __slots__ = ("_clock", "_debug", "_door", "_engine", "_memory_exits", "_registers", "_state",
-                 "_view", "armed", "at_port")  # fmt: skip
+    __slots__ = ("_clock", "_debug", "_door", "_engine", "_generation", "_memory_exits",
+                 "_registers", "_state", "_verdicts", "_view", "armed", "at_port", "guest_traps",
+                 "stepping")  # fmt: skip
 
     def __init__(
         self,
@@ -64,6 +67,12 @@ class InstructionBoundary:
         #: The I/O breakpoint is set.
         self.at_port = False
         self._debug: dict[str, int] = {}
+        #: One instruction is run alone, and the guest's own trap flag.
+        self.stepping = self.guest_traps = False
+        memory_exits.before_new_exit = self.hide_trap_flag
+        #: rip -> whether the instruction can be given up; as long as code stays as it is
+        self._verdicts: dict[int, bool] = {}
+        self._generation = -1
 
     def arm(self) -> None:
         """Stop behind the instruction in hand; at once if the guest is in none."""
@@ -78,7 +87,7 @@ class InstructionBoundary:
         if rip == self._clock.last_instruction():
             return
         if access == IN_MEMORY_ACCESS:
-            if self._memory_exits.logs and self._can_be_given_up(rip):
+            if self._memory_exits.logs and self._verdict(rip):
                 self._memory_exits.cancel()
                 library.uc_emu_stop(self._engine)
         elif access >= 0:
@@ -119,12 +128,47 @@ class InstructionBoundary:
         write(DEBUG["dr0"], port)
         write(DEBUG["dr7"], _G0 | _RW0_IO)
 
+    # One instruction alone ------------------------------------------------------------------
+
+    def begin_step(self) -> None:
+        """Have the next instruction end in a #DB, which is ours (SDM vol. 3, 18.3.1.4)."""
+        rflags = self._registers.read("rflags")
+        self.stepping = True
+        self.guest_traps = bool(rflags & RFLAGS_TF)
+        self._debug = {"dr6": self._registers.read_special(DEBUG["dr6"])}
+        if not self.guest_traps:
+            self._registers.write("rflags", rflags | RFLAGS_TF)
+
+    def end_step(self) -> None:
+        """It is done, or has come to another end."""
+        self.stepping = False
+        if not self.guest_traps:
+            self.hide_trap_flag()
+            self._registers.write_special(DEBUG["dr6"], self._debug["dr6"])
+
+    def hide_trap_flag(self) -> None:
+        """At an exit the guest's flags are its own. The translated code traps all the same."""
+        if self.guest_traps:
+            return
+        rflags = self._registers.read("rflags")
+        if rflags & RFLAGS_TF:
+            self._registers.write("rflags", rflags & ~RFLAGS_TF)
+
+    def _verdict(self, rip: int) -> bool:
+        if self._generation != self._clock.generation:
+            self._generation = self._clock.generation
+            self._verdicts.clear()
+        known = self._verdicts.get(rip)
+        if known is None:
+            known = self._verdicts[rip] = self._can_be_given_up(rip)
+        return known
+
     def _can_be_given_up(self, rip: int) -> bool:
         """Not all can, in Unicorn; the interrupt of those comes a block later.
 
         SETcc, RCL and RCR have changed the flags before their access. What the translated
         code calls a C function for (CMPXCHG8B, FXSAVE, 80-bit numbers, ...) goes on to its end
-        whatever is asked.
+        whatever is asked. INS would read its port again.
         """
         code = self._view.read(rip, 15)
         at = 0
@@ -137,7 +181,7 @@ class InstructionBoundary:
         operation = second >> 3 & 7
         if first in _ROTATES:
             return operation not in (2, 3)
-        return (first, operation) not in _X87_IN_C and first not in (_BOUND, _ENTER)
+        return (first, operation) not in _X87_IN_C and first not in (_BOUND, _ENTER, *_INS)
 
     def _is_rex(self, byte: int) -> bool:
         return byte >> 4 == 4 and self._view.code_bits() == 64

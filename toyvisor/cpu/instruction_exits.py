@@ -128,7 +128,11 @@ class InstructionExits:
     def _interrupt(self, _engine: int, vector: int) -> None:
         """An exception, INT n, or the I/O breakpoint of an instruction's boundary."""
         try:
-            if vector == DB and self._boundary.at_port:
+            boundary = self._boundary
+            if vector == DB and boundary.stepping and not boundary.guest_traps:
+                library.uc_emu_stop(self._engine)
+                return
+            if vector == DB and boundary.at_port:
                 library.uc_emu_stop(self._engine)
                 if not self._registers.read("rflags") & RFLAGS_TF:
                     return

@@ -10,6 +10,7 @@ page's end (arch/x86/kvm/x86.c, emulator_read_write()).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from ctypes import c_void_p
 
 from toyvisor.cpu.exit_door import IN_MEMORY_ACCESS, ExitDoor
@@ -68,6 +69,8 @@ class MemoryExits:
         self.cancelling = False
         #: An instruction that was given up runs again.
         self.replaying = False
+        #: Called before an exit that such an instruction makes for the first time.
+        self.before_new_exit: Callable[[], None] = lambda: None
 
     def cover(self, start: int, end: int) -> None:
         """Guest-physical addresses start..end-1 have no RAM behind them."""
@@ -130,8 +133,10 @@ class MemoryExits:
     def _exit(self, gpa: int, size: int, value: int) -> None:
         """One exit: KVM's kernel half first, else userspace."""
         logs = self.logs
-        if logs and self.replaying and self._recall(gpa, size):
-            return
+        if logs and self.replaying:
+            if self._recall(gpa, size):
+                return
+            self.before_new_exit()
         page = gpa >> 12
         if page in self._known_pages:
             reason = _EPT_MISCONFIG

@@ -268,7 +268,10 @@ class Cpu:
         self.clock.abandon_block(rip)
         self._memory_exits.begin_replay()
         self.clock.may_refuse = False
-        self._run_straight(rip, self._length_at(rip))
+        self.boundary.begin_step()
+        library.uc_emu_start(self._engine, self.registers.rip(), 0, 0, 0)
+        self.boundary.end_step()
+        self.door.access = BETWEEN
         self.clock.may_refuse = True
         self._memory_exits.end_replay()
 
