@@ -70,7 +70,7 @@ class Clock:
         """Time passes, and whoever has the clock is punctual."""
         while self.pit.next_expiry is not None and self.pit.next_expiry <= now:
             self.now = max(self.now, self.pit.next_expiry)
-            self.pit.expire()
+            self.pit.run_due(self.now)
         self.now = now
         return self
 

@@ -273,10 +273,10 @@ def test_whoever_has_the_clock_is_told_of_changes():
 def test_too_early_is_too_early():
     clock = Clock().load(0, 2, 1000)
     clock.now = 3999
-    clock.pit.expire()
+    clock.pit.run_due(clock.now)
     assert (clock.interrupts, clock.pit.next_expiry) == (0, 4000)
     clock.pit.reset()
-    clock.pit.expire()
+    clock.pit.run_due(clock.now)
     assert clock.interrupts == 0
 
 
@@ -319,7 +319,7 @@ def test_a_late_caller_makes_no_difference():
     punctual = Clock().initialize_pics().load(0, 2, 1000).ticks(4500)
     late = Clock().initialize_pics().load(0, 2, 1000)
     late.now = 4500 * TICK
-    late.pit.expire()
+    late.pit.run_due(late.now)
     assert late.pit.get_state() == punctual.pit.get_state()
     assert late.take_all() == 4
 
@@ -480,7 +480,7 @@ def test_every_period_is_one_interrupt_whoever_sleeps(count, mode, naps):
     taken = 0
     for nap in naps:
         clock.now += nap
-        clock.pit.expire()  # once, however late
+        clock.pit.run_due(clock.now)  # once, however late
         taken += clock.take_all()
         assert taken == clock.now // (TICK * count)
         elapsed = clock.now // TICK % count * (2 if mode == 3 else 1) % count

@@ -131,6 +131,10 @@ def test_a_missing_eoi_is_reported(tmp_path: Path) -> None:
         ('"pic", {type = "pit", irq = 1}', "pit has no option 'irq'"),
         ('"pic", "pic"', "pic is there twice"),
         ('{type = "serial", input = 7}', "input is 7, not a text"),
+        (
+            ", ".join(['"pic"', *['"mmio-nic"'] * 12]),
+            "mmio-nic12: the pic has no interrupt line left",
+        ),
     ],
 )
 def test_wiring_that_can_not_be_is_an_error_at_its_line(

@@ -30,7 +30,7 @@ def test_two_and_two(summary):
         "Vmexits: 3, of which 3 went to QEMU and 0 ended in KVM",
         "reason  exits",
         "io          2  IN or OUT: a device's ports",
-        "hlt         1  HLT: the guest has nothing more to do",
+        "hlt         1  HLT: the guest sleeps, or has nothing more to do",
         "",
         "Copies: 6 (6 bytes)",
         "hop         copies  bytes",

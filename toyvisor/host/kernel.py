@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -59,15 +60,23 @@ class Kernel:
 
     def run_others_and_poll(self) -> bool:
         """The same, after a look at the real files; True, too, if those are to be asked again."""
-        polled = self._has_real_files
-        if polled:
+        if self.awaits_input:
             self.poller.wait_for_input(0)
-        return self.run_others() or polled
-
-    def wait_for_input(self, interrupted: Callable[[], bool]) -> bool:
-        """Sleep until a real file can be read; False if none ever can, or after a signal."""
-        return self._has_real_files and self.poller.wait_for_input(interrupted=interrupted)
+        # Not what it was before: the others may have begun, or ceased, to wait for a file.
+        return self.run_others() or self.awaits_input
 
     @property
-    def _has_real_files(self) -> bool:
+    def awaits_input(self) -> bool:
+        """Whether somebody waits for a real file."""
         return "poller" in self.__dict__ and self.poller.has_waiters
+
+    def wait_for_input(self, timeout: float | None, interrupted: Callable[[], bool]) -> float:
+        """Sleep until a real file can be read, or a signal comes; how long that was.
+
+        In seconds, of real time. What can be read at once takes none.
+        """
+        if self.poller.wait_for_input(0):
+            return 0.0
+        start = time.monotonic()
+        self.poller.wait_for_input(timeout, interrupted)
+        return time.monotonic() - start

@@ -38,8 +38,16 @@ class HostKernel(Protocol):
         """schedule(): let them run. True if some still could, or real files can bring more."""
         ...
 
-    def wait_for_input(self, interrupted: Callable[[], bool]) -> bool:
-        """Sleep until something comes from outside; False if nothing ever can, or a signal."""
+    @property
+    def awaits_input(self) -> bool:
+        """Whether something can come from outside, in real time."""
+        ...
+
+    def wait_for_input(self, timeout: float | None, interrupted: Callable[[], bool]) -> float:
+        """Sleep until it comes, or a signal; how many seconds that was, at most `timeout`.
+
+        `interrupted` says whether the signal has come before.
+        """
         ...
 
 
@@ -63,6 +71,7 @@ class BareKernel:
     __slots__ = ("timers",)
 
     has_runnable = False
+    awaits_input = False
 
     def __init__(self) -> None:
         self.timers: HostTimers = NoTimers()
@@ -71,6 +80,6 @@ class BareKernel:
         """There are none."""
         return False
 
-    def wait_for_input(self, interrupted: Callable[[], bool]) -> bool:
+    def wait_for_input(self, timeout: float | None, interrupted: Callable[[], bool]) -> float:
         """Nothing can come."""
-        return False
+        return 0.0

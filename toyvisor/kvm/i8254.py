@@ -155,16 +155,15 @@ class Pit:
 
     # Interrupts -------------------------------------------------------------------------
 
-    def expire(self) -> None:
-        """The time has come (Linux: pit_timer_fn): IRQ 0 goes up and down, an edge.
+    def run_due(self, now: int) -> bool:
+        """Expire, if that is due by `now`; whether it was (Linux: pit_timer_fn).
 
-        Periods that passed unnoticed count in `pending`, too. Too early, it does nothing.
+        IRQ 0 goes up and down, an edge. Periods that passed unnoticed count in `pending`, too.
         """
         due = self.next_expiry
-        late = 0 if due is None else self._now() - due
-        if due is None or late < 0:
-            return
-        passed = 1
+        if due is None or now < due:
+            return False
+        late, passed = now - due, 1
         if self._is_periodic:
             passed += late // self._period
             self._expires = due + passed * self._period
@@ -174,6 +173,7 @@ class Pit:
         if self.reinject:
             self.pending += passed
         self._make_interrupt()
+        return True
 
     def _make_interrupt(self) -> None:
         """Linux: pit_do_work(). With `reinject`, not before the last one has ended."""

@@ -144,7 +144,8 @@ class Vcpu:
         if trace.enabled is not self._is_traced:
             self._watch_exits(cpu, watched=trace.enabled)
         if self.asleep:
-            self.asleep, reply = False, self._halt()
+            self.asleep = False
+            reply = self._halt()
         enter = cpu.enter
         handlers = self._handlers
         events = self.events
@@ -302,8 +303,13 @@ class Vcpu:
         if not cpu.interrupts_are_on:
             return False
         when = timing.next_expiry
+        if host.awaits_input:
+            seconds = timing.seconds_until(when)
+            slept = host.wait_for_input(seconds, lambda: timing.deadline == 0)
+            timing.sleep_for(slept)
+            return True
         if when is None:
-            return host.wait_for_input(lambda: timing.deadline == 0)
+            return False
         timing.sleep_until(when)
         # A PIT whose interrupts don't get through will never wake a guest that sleeps.
         return self.events.requested or host.has_runnable or not timing.only_the_pit_is_left

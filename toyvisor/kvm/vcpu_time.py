@@ -95,9 +95,7 @@ class VcpuTime:
     def run_due(self, time: int) -> bool:
         """Let expire what is due by `time`; whether there was anything."""
         ran = bool(self._timers.run_due(time))
-        pit = self.pit
-        if pit is not None and pit.next_expiry is not None and pit.next_expiry <= time:
-            pit.expire()
+        if self.pit is not None and self.pit.run_due(time):
             ran = True
         self.set_limit()
         return ran
@@ -114,3 +112,18 @@ class VcpuTime:
         assert self._cpu is not None
         self._cpu.clock.idle += max(0, when - self.now)
         self.run_due(when)
+
+    def sleep_for(self, seconds: float) -> None:
+        """The same, in real time."""
+        self.sleep_until(self.now + round(seconds * _instructions_per_second()))
+
+    def seconds_until(self, when: int | None) -> float | None:
+        """How much real time there is until then, if there is an end."""
+        return None if when is None else max(0, when - self.now) / _instructions_per_second()
+
+
+def _instructions_per_second() -> int:
+    """What the PIT's clock makes of guest time."""
+    from toyvisor.kvm.i8254_registers import INSTRUCTIONS_PER_TICK, TICK_RATE
+
+    return TICK_RATE * INSTRUCTIONS_PER_TICK

@@ -22,6 +22,7 @@ from toyvisor.qemu.address_space import AddressSpace
 from toyvisor.qemu.catalog import (
     DEVICE_TYPES,
     FIRST_IRQ,
+    LAST_IRQ,
     KVM_OPTIONS,
     MMIO_BASE,
     MMIO_WINDOW,
@@ -134,7 +135,7 @@ class Board:
             self.ports.map(kind.port, kind.ports, device)
             irq = kind.irq
         else:
-            irq = self._add_window(name, device, kind, options)
+            irq = self._add_window(index, name, device, kind, options)
         if irq is not None and self._vm.irqchip is not None:
             self.lines[irq] = name
             context.irq.wire = self._line(irq)
@@ -153,10 +154,20 @@ class Board:
             self.lines[0] = "pit"
 
     def _add_window(
-        self, name: str, device: MemoryRegionOps, kind: DeviceType, options: Mapping[str, Any]
+        self,
+        index: int,
+        name: str,
+        device: MemoryRegionOps,
+        kind: DeviceType,
+        options: Mapping[str, Any],
     ) -> int:
         slot = len(self.windows)
         base, irq = MMIO_BASE + slot * MMIO_WINDOW, FIRST_IRQ + slot
+        if self._vm.irqchip is not None and irq > LAST_IRQ:
+            raise self._spec.device_error(
+                index, f"{name}: the pic has no interrupt line left",
+                f"{LAST_IRQ + 1 - FIRST_IRQ} devices have one, IRQ {FIRST_IRQ} to {LAST_IRQ}",
+            )  # fmt: skip
         self.windows.append((name, base, irq))
         self.memory.map(base, MMIO_WINDOW, device)
         if kind.connect is not None and any(options.get(option) for option in KVM_OPTIONS):

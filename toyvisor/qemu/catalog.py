@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: The first device window in guest-physical memory, and the interrupt line of its device.
 MMIO_BASE = 0xD0000000
 MMIO_WINDOW = PAGE_SIZE
-FIRST_IRQ = 5
+FIRST_IRQ, LAST_IRQ = 5, 15
 
 
 class Backends(NamedTuple):

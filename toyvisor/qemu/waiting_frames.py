@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from toyvisor.errors import GuestError
 from toyvisor.host.tap import Tap
 from toyvisor.memory import GuestMemoryError
+from toyvisor.modes import RFLAGS_IF
 from toyvisor.virtio.constants import AvailFlag, Feature
 from toyvisor.virtio.errors import SPECIFICATION
 from toyvisor.virtio.net import RECEIVE
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from toyvisor.qemu.machine import Machine
     from toyvisor.qemu.virtio.device import VirtioDevice
 
-_IF = 1 << 9
 #: By the card: the rule, where it stands, what to do.
 _RULES = {
     "mmio-nic": (
@@ -41,7 +41,7 @@ _RULES = {
 
 def report_waiting_frames(machine: Machine) -> None:
     """Report frames that a guest, asleep for good with interrupts on, will never see."""
-    if not machine.vcpu.get_regs().rflags & _IF:
+    if not machine.vcpu.get_regs().rflags & RFLAGS_IF:
         return
     card = next((name for name in machine.devices if name in _RULES), None)
     if card is None:  # the first one has the tap's input
@@ -96,8 +96,8 @@ def _why_virtio_has_no_room(device: VirtioDevice) -> str | None:
     if given is None or used is None or given != used:
         return None
     if not given:
-        return "the driver has put no buffer into receiveq"
-    return f"all {given} buffers that the driver has put into receiveq are used, none came back"
+        return "the driver has put no buffer into receiveq: avail.idx and used.idx are 0"
+    return f"all buffers in receiveq are used, none came back: avail.idx and used.idx are {given}"
 
 
 def _report_unheard(machine: Machine, device: VirtioDevice) -> None:

@@ -17,7 +17,7 @@ _GLUE = "\ue000"
 _REASONS = {
     "mmio": "load or store where there is no RAM: a device's registers",
     "io": "IN or OUT: a device's ports",
-    "hlt": "HLT: the guest has nothing more to do",
+    "hlt": "HLT: the guest sleeps, or has nothing more to do",
     "cpuid": "CPUID: KVM makes up the answer",
     "hypercall": "VMCALL: the guest calls the hypervisor",
     "shutdown": "triple fault: the processor gives up",
