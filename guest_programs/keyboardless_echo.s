@@ -1,5 +1,5 @@
 ; /// machine
-; title = "echo what comes in on the serial port, by interrupt"
+; title = "echo a line from the serial port, by interrupt"
 ; mode = "long"
 ; devices = ["pic", { type = "serial", input = "hello, interrupts\n" }]
 ; ///
@@ -13,6 +13,7 @@
 ; IN and OUT go all the way to QEMU.
 ;
 ; The bytes are those of `input` above, or yours: `toyvisor run keyboardless_echo --input -`.
+; It halts at the end of the first line.
 
 .include "machine.inc"
 .include "serial.inc"

@@ -113,6 +113,8 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if os.environ.get("COLUMNS") == "0":  # nobody knows how wide it is; to Rich, nothing fits
+        del os.environ["COLUMNS"]
 
 
 # Parsing --------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_options_can_be_given_one_by_one_and_the_last_counts(run_json):
         ("blk,x=on", "virtio_net_rx has no blk"),
         ("virtio-net,speed=on", "virtio-net has no option 'speed'"),
         ("virtio-net,vhost", "vhost needs a value"),
+        ("virtio-net,vhost=", "vhost needs a value"),
         ("virtio-net,vhost=perhaps", "vhost is 'perhaps', not true or false"),
         ("virtio-net,mac=1", "mac is '1', not six bytes"),
         ("", "virtio_net_rx has no"),

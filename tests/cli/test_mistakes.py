@@ -217,3 +217,9 @@ def test_a_package_that_is_missing_is_named(toyvisor, monkeypatch):
         "toyvisor: error: the shtab package is not installed "
         "(hint: `toyvisor doctor` says what is missing)"
     )
+
+
+def test_a_program_that_is_broken_on_purpose_is_found_by_its_name(toyvisor):
+    answer = toyvisor("run", "no_eoi")
+    assert answer.status == 2
+    assert "broken/no_eoi.s" in answer.errors

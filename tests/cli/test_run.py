@@ -158,6 +158,13 @@ def test_captures_in_and_out(toyvisor, folder):
     assert len(read_frames("again.pcap")) > 0
 
 
+def test_keeping_the_replies_does_not_change_what_comes_in(run_json, folder):
+    plain = run_json("mmio_nic_ping_responder")["packets"]
+    kept = run_json("mmio_nic_ping_responder", "--net", f"pcap:,{folder / 'replies.pcap'}")
+    assert kept["packets"] == plain
+    assert (len(plain["received"]), len(plain["sent"])) == (15, 12)
+
+
 def test_a_trace_on_standard_output_is_alone_there(toyvisor, folder):
     answer = toyvisor("run", "hello_serial", "--trace", "-")
     assert toyvisor("run", "hello_serial", "--trace", "file.jsonl").status == 0

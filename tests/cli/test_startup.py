@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -62,3 +63,18 @@ def test_what_runs_nothing_imports_nothing_of_ours(arguments):
         "toyvisor.cli", "toyvisor.errors", "toyvisor.commands", "toyvisor.commands.output",
         "toyvisor.commands.arguments",
     }  # fmt: skip
+
+
+def test_ctrl_c_while_it_loads_is_no_traceback():
+    script = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "toyvisor.commands.arguments":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from toyvisor.__main__ import run
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", script, "run", "add"], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")

@@ -163,6 +163,7 @@ def test_a_network_of_the_command_line_records_both_ways(net):
 
 def test_a_device_that_had_to_be_made_is_up_and_goes_again(net):
     tap = net.run(TunTap, "tap9", Wire())
+    assert tap.is_new
     assert "UP" in net.ip("link show tap9").split(">")[0]
     tap.transmit(bytearray(frame()))
     assert tap.far_end.frames == [frame()]

@@ -97,7 +97,10 @@ def test_a_full_ring_looks_empty_when_indices_are_cut(served):
     assert done.console == ""
     assert len(done.received) == (5 if served == "vhost" else 4), "vhost looks at the next one"
     assert done.rules == ["virtio.net.rx-waiting"]
-    assert "all buffers in receiveq are used, none came back: avail.idx and used.idx are 4" in told(done)[0]
+    assert (
+        "all buffers in receiveq are used, none came back: avail.idx and used.idx are 4"
+        in told(done)[0]
+    )
 
 
 def test_three_frames_are_no_trouble():

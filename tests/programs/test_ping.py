@@ -186,3 +186,15 @@ def test_ctrl_c_ends_it_while_it_waits(respond):
     assert time.monotonic() - started < 5
     assert (status, errors) == (130, "\n")
     assert "stopped by Ctrl-C" in printed
+
+
+def test_a_tap_that_was_not_there_is_said_to_be_new(net):
+    """A name with a slip in it would else wait for ever without a word."""
+    done = net.run(
+        lambda: subprocess.run(
+            [sys.executable, "-m", "toyvisor", "run", "virtio_net_tx", "--net", "tap:tap7"],
+            capture_output=True, text=True, check=True,
+        )
+    )  # fmt: skip
+    assert "there was no tap7: made it" in done.stderr
+    assert "tap7" not in net.ip("link show")

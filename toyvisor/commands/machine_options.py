@@ -36,13 +36,13 @@ def device_options(given: Sequence[str], program: Program) -> dict[str, dict[str
             )
         known = DEVICE_TYPES[name].options if name in DEVICE_TYPES else ()
         for setting in settings:
-            option, equals, value = setting.partition("=")
+            option, _, value = setting.partition("=")
             if option not in known:
                 raise UsageError(
                     f"--device {text}: {name} has no option {option!r}",
                     hint=f"its options: {', '.join(known) or 'none'}",
                 )
-            if not equals:
+            if not value:
                 raise UsageError(
                     f"--device {text}: {option} needs a value", hint=f"{option}=on, or =off"
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toyvisor.commands.output import abandon_output, check_writable, write_bytes, write_lines
 from toyvisor.errors import UsageError
@@ -15,6 +15,9 @@ from toyvisor.host.net import open_net
 from toyvisor.qemu.machine import DEFAULT_BUDGET, Machine
 from toyvisor.qemu.result import RunResult, collect, source_place
 from toyvisor.qemu.vcpu_thread import Ending, Outcome
+
+if TYPE_CHECKING:
+    from toyvisor.host.tun import TunTap
 
 MISTAKES_SHOWN = 8
 NO_BUDGET = 10**15
@@ -35,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
     quiet = arguments.json or arguments.trace == "-"
     if arguments.net is not None and not has_card(program):
         raise UsageError(f"--net: {program.name} has no network card")
-    net_option = arguments.net if arguments.net is not None else default_net(program)
+    net_option = _frames_for(program, arguments.net)
     console = Console(on_output=None if quiet else write_bytes)
     options = _machine_options(arguments, program, console)
     with (
@@ -70,8 +73,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _run(machine: Machine, max_instructions: int | None) -> Ending:
     """To its end; or, where a real network is at the other side, until Ctrl-C."""
     taps = machine.net.real_files
-    if taps and sys.stderr.isatty():
-        print(f"waiting for frames on {taps[0].name} (Ctrl-C ends)", file=sys.stderr)
+    if taps:
+        _tell_of(taps[0])
     budget = max_instructions or (NO_BUDGET if taps else DEFAULT_BUDGET)
     try:
         return machine.run(budget)
@@ -81,6 +84,16 @@ def _run(machine: Machine, max_instructions: int | None) -> Ending:
             raise
         print(file=sys.stderr)  # behind the terminal's ^C
         return Ending(Outcome.INTERRUPTED, "Ctrl-C was pressed")
+
+
+def _tell_of(tap: TunTap) -> None:
+    if tap.is_new:
+        print(
+            f"there was no {tap.name}: made it, up and without an address, until the run ends",
+            file=sys.stderr,
+        )
+    if sys.stderr.isatty():
+        print(f"waiting for frames on {tap.name} (Ctrl-C ends)", file=sys.stderr)
 
 
 def _machine_options(
@@ -116,16 +129,40 @@ def complain(result: RunResult) -> None:
     """Say on standard error what went wrong, a line each."""
     shown = result.mistakes[:MISTAKES_SHOWN]
     for mistake in shown:
-        print(mistake, file=sys.stderr)
+        print(_folded(str(mistake)), file=sys.stderr)
     if result.mistakes_count > len(shown):
         print(f"... and {result.mistakes_count - len(shown):,} more guest errors", file=sys.stderr)
     if result.outcome not in (Outcome.HALTED, Outcome.INTERRUPTED):
-        print(f"{result.location}: {result.outcome}: {result.explanation}", file=sys.stderr)
+        print(
+            _folded(f"{result.location}: {result.outcome}: {result.explanation}"), file=sys.stderr
+        )
+
+
+def _folded(text: str) -> str:
+    """In a terminal, broken between words; elsewhere a line is for a program to read."""
+    if not sys.stderr.isatty():
+        return text
+    import shutil
+    import textwrap
+
+    return textwrap.fill(
+        text, shutil.get_terminal_size().columns - 1, subsequent_indent="    ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def has_card(program: Program) -> bool:
     """Whether the program's machine has a device that sends packets."""
     return any(device.type.endswith(("-net", "-nic")) for device in program.spec.devices)
+
+
+def _frames_for(program: Program, option: str | None) -> str | None:
+    """--net with what it leaves open: what comes in is in the program's own capture."""
+    if option is None:
+        return default_net(program)
+    if program.spec.frames != "table" and option.startswith("pcap:,"):
+        return f"{default_net(program)}{option.removeprefix('pcap:,')}"
+    return option
 
 
 def default_net(program: Program) -> str | None:

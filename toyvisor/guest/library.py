@@ -96,4 +96,7 @@ def _hint(name: str) -> str:
     close = difflib.get_close_matches(name, [p.stem for p in _files()], 3)
     if close:
         return f"did you mean {' or '.join(close)}?"
+    broken = guest_programs_dir() / "broken"
+    if any(_is_file(broken / f"{name}{suffix}") for suffix in SUFFIXES):
+        return f"that one makes a mistake on purpose: {broken / name}.s"
     return "`toyvisor programs` lists the shipped ones"

@@ -44,7 +44,7 @@ class TunTap(WaitQueue):
     `far_end` sees what QEMU sends, `watcher` what it reads.
     """
 
-    __slots__ = ("_descriptor", "far_end", "name", "watcher")
+    __slots__ = ("_descriptor", "far_end", "is_new", "name", "watcher")
 
     def __init__(
         self, name: str, far_end: FarEnd | None = None, watcher: FarEnd | None = None
@@ -53,7 +53,8 @@ class TunTap(WaitQueue):
         self.name = name
         self.far_end = far_end
         self.watcher = watcher
-        self._descriptor = _open(name)
+        #: is_new: there was no such device
+        self._descriptor, self.is_new = _open(name)
 
     def transmit(self, frame: bytearray) -> None:
         """Send a frame to the host's network. Raises OSError, EIO if the device is down."""
@@ -87,8 +88,11 @@ class TunTap(WaitQueue):
             self._descriptor = -1
 
 
-def _open(name: str) -> int:
-    """An attached descriptor. Raises ToyvisorError with what to do about it."""
+def _open(name: str) -> tuple[int, bool]:
+    """An attached descriptor, and whether the device had to be made.
+
+    Raises ToyvisorError with what to do about it.
+    """
     try:
         device = os.fsencode(name)
     except UnicodeEncodeError:  # half a character
@@ -116,7 +120,7 @@ def _open(name: str) -> int:
         if isinstance(error, OSError):
             raise _refused(name, is_new, error) from None
         raise
-    return descriptor
+    return descriptor, is_new
 
 
 def _exists(name: str) -> bool:

@@ -22,8 +22,8 @@ from toyvisor.qemu.address_space import AddressSpace
 from toyvisor.qemu.catalog import (
     DEVICE_TYPES,
     FIRST_IRQ,
-    LAST_IRQ,
     KVM_OPTIONS,
+    LAST_IRQ,
     MMIO_BASE,
     MMIO_WINDOW,
     NEED_PIC,

@@ -37,7 +37,8 @@ from toyvisor.ui.figures import counted, figure
 _TEXT_WIDTH = 96
 RUNGS = (
     "Each row is the one above it and one thing more (+), or less (-). Drivers that have to wait "
-    "sleep until they are interrupted."
+    "sleep until they are interrupted. So these are other drivers than above: they kick after "
+    "every packet, unless the device says that it is awake, and not once for a batch."
 )
 _COUNTED = "Counted, for one packet. Ring accesses are the device's; the guest's are instructions."
 

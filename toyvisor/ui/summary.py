@@ -21,7 +21,7 @@ _REASONS = {
     "cpuid": "CPUID: KVM makes up the answer",
     "hypercall": "VMCALL: the guest calls the hypervisor",
     "shutdown": "triple fault: the processor gives up",
-    "timer": "KVM's own: a timer expired, or a time slice is over",
+    "timer": "a timer of KVM's expired, or the guest's time is up",
     "interrupt-window": "interrupts are on again: one waits",
     "nmi-window": "an NMI can come in again: one waits",
     "task-switch": "a task gate: KVM would have to switch tasks",
@@ -93,7 +93,7 @@ def _facts(result: RunResult) -> list[RenderableType]:
             f"{calls}"
         )
     if result.injected or result.suppressed:
-        unwanted = f", {result.suppressed:,} that the driver did not want"
+        unwanted = f"; {_counted(result.suppressed, 'notification')} that the driver did not want"
         facts.append(
             f"[bold]Interrupts[/]: {result.injected:,} injected by KVM"
             + (unwanted if result.suppressed else "")
