@@ -158,6 +158,37 @@ def test_a_double_fault_handler_on_the_lost_stack_is_the_end() -> None:
         assert board.state["rip"] == board.guest.symbols["body"], "INT3 was not delivered"
 
 
+@pytest.mark.parametrize(("vector", "target"), [(6, handler(6)), (PF, NO_PAGE)])
+@pytest.mark.parametrize("limit", [8, 100, 5000])
+def test_faults_without_an_end_end_with_the_time_slice(
+    limit: int, vector: int, target: int
+) -> None:
+    """The handler's first instruction faults, and its stack never ends: nothing is executed."""
+    body = {6: "ud2", PF: f"mov al, [{NO_PAGE}]"}[vector]
+    with Board(Guest(64, body, gates={vector: gate(64, target, ist=1)})) as board:
+        board.poke(handler(6), b"\x0f\x0b")
+        board.cpu.clock.limit = limit
+        before = board.guest.body_at("body")
+        assert board.enter() == (ExitReason.PREEMPTION_TIMER,)
+        assert board.cpu.now() == limit
+        if limit > before:
+            assert board.state["rip"] == target
+        board.cpu.clock.limit = limit + 3
+        assert board.enter() == (ExitReason.PREEMPTION_TIMER,)
+        assert board.cpu.now() == limit + 3
+
+
+def test_one_fault_in_another_costs_what_an_instruction_costs() -> None:
+    """Time passes for a handler whose first instruction faults, and for no other delivery."""
+    body = "xor cl, cl\nbefore: div cl\nnop"
+    with Board(Guest(64, body)) as board:
+        board.poke(handler(0), b"\x0f\x0b")
+        before = board.guest.body_at("before")
+        board.until_out(HANDLER_PORT)
+        assert board.state["rip"] == handler(6)
+        assert board.cpu.now() == before + 1
+
+
 # Nowhere to go ------------------------------------------------------------------------------
 
 FAR = 0x8000_0000

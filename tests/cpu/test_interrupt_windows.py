@@ -20,9 +20,9 @@ from delivery_kit import (
 )
 
 from toyvisor.cpu.clock import FOREVER
-from toyvisor.cpu.events import NMI, Event, EventType
+from toyvisor.cpu.events import NMI, PF, Event, EventType
 from toyvisor.cpu.exit_door import AT_BOUNDARY
-from toyvisor.cpu.registers import DEBUG
+from toyvisor.cpu.registers import CONTROL, DEBUG
 from toyvisor.exit_reasons import ExitReason
 
 INTERRUPT = Event(0x20, EventType.EXTERNAL_INTERRUPT)
@@ -355,3 +355,48 @@ def test_a_guest_that_writes_dr7_still_halts() -> None:
         board.cpu.boundary.arm()
         assert board.enter() == (ExitReason.HLT,)
         assert board.enter() == (AT_BOUNDARY,)
+
+
+# At the edge of a page that is missing -----------------------------------------------------------
+
+EDGE = 0xCFFC  # the page behind is not present
+
+
+def at_the_edge(code: bytes, flags: int) -> Board:
+    """`code` ends where the missing page begins."""
+    at = EDGE + 4 - len(code)
+    board = board_for(64, f"mov eax, {at}\njmp rax", flags=flags)
+    board.poke(at, code)
+    board.poke(board.guest.page_entry(0xD000), bytes(8))
+    return board
+
+
+def test_an_interrupt_comes_before_the_page_fault_of_the_next_instruction() -> None:
+    with at_the_edge(b"\x90\xe6\x12", 2 | IOPL3 | IF) as board:  # nop; out 0x12, al
+        board.until_out(0x12)
+        board.to_boundary()
+        assert board.state["rip"] == 0xD000
+        board.cpu.inject(INTERRUPT)
+        board.until_out(HANDLER_PORT)
+        assert board.state["rip"] == handler(0x20)
+        assert int.from_bytes(board.peek(board.state["rsp"], 8), "little") == 0xD000
+        board.until_out(HANDLER_PORT)
+        assert board.state["rip"] == handler(PF)
+        assert int.from_bytes(board.peek(board.state["rsp"] + 8, 8), "little") == 0xD000
+
+
+@pytest.mark.parametrize("code", [b"\xfb\x90", b"\x90\xfb\x90"])  # sti; nop
+def test_a_window_opens_before_the_page_fault_of_the_next_instruction(code: bytes) -> None:
+    with at_the_edge(code, 2 | IOPL3) as board:
+        cpu = board.cpu
+        cpu.registers.write_special(CONTROL["cr2"], 0x77)
+        cpu.open_window(lambda: WINDOW * cpu.can_be_interrupted())
+        assert board.enter() == (WINDOW,)
+        assert board.state["rip"] == 0xD000
+        assert cpu.registers.read_special(CONTROL["cr2"]) == 0x77
+        cpu.inject(INTERRUPT)
+        board.until_out(HANDLER_PORT)
+        assert board.state["rip"] == handler(0x20)
+        board.until_out(HANDLER_PORT)
+        assert board.state["rip"] == handler(PF)
+        assert cpu.registers.read_special(CONTROL["cr2"]) == 0xD000

@@ -242,6 +242,15 @@ def test_hlt_in_the_kernel_wakes_by_an_interrupt() -> None:
         assert guest.count(ExitReason.HLT) == 1
 
 
+def test_a_guest_that_sleeps_goes_on_sleeping_as_often_as_it_is_run() -> None:
+    with Guest("sti\nhlt\nout 0x11, al") as guest:
+        for _ in range(4):
+            assert guest.next() == "INTR"
+            assert guest.vcpu.asleep
+        guest.pulse(0)
+        assert [guest.next() for _ in range(2)] == [0x50, 0x11]
+
+
 def test_hlt_in_the_kernel_with_interrupts_off_wakes_by_an_nmi_only() -> None:
     with Guest("hlt\nout 0x11, al") as guest:
         assert guest.next() == "INTR"
@@ -314,3 +323,12 @@ def test_virtual_8086_mode_is_an_internal_error() -> None:
         client.ram[0:2] = b"\xcd\x10"
         assert client.run() == KvmExit.INTERNAL_ERROR
         assert "virtual-8086 mode" in client.vcpu.explanation
+
+
+def test_a_page_fault_is_explained_by_its_own_address_not_by_that_of_the_next() -> None:
+    """The IDT's page is missing, too: its address is what CR2 has in the end."""
+    with Guest("mov eax, 0x80000000\nmov cr3, rax\nhere: nop") as guest:
+        assert guest.next() == "SHUTDOWN"
+        here = guest.symbols["here"]
+        assert guest.vcpu.explanation.startswith(f"page fault (#PF) at {here:#x}, but")
+        assert "whose page table at 0x80000000 is outside RAM" in guest.vcpu.explanation

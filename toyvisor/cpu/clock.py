@@ -133,6 +133,10 @@ class Clock:
         self.state.with_block = self.before(rip)
         self.leave_block()
 
+    def add_one(self) -> None:
+        """Time passes without an instruction."""
+        self.state.with_block += 1
+
     def take_back_one(self) -> None:
         """The last instruction, counted already, turned out to be a fault."""
         self.state.with_block -= 1

@@ -39,13 +39,14 @@ class Event(NamedTuple):
     """One event to be delivered.
 
     `length` is that of the instruction that caused it, where RIP stands behind that one
-    already: a delivery that fails goes back to it.
+    already: a delivery that fails goes back to it. `address`: a page fault's, for people.
     """
 
     vector: int
     type: EventType
     error_code: int | None = None
     length: int = 0
+    address: int | None = None
 
     @property
     def is_software(self) -> bool:

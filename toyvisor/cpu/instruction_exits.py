@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from ctypes import c_int, c_void_p
 
-from toyvisor.cpu.events import DB, UD, WITH_ERROR_CODE, Event, EventType
+from toyvisor.cpu.events import DB, PF, UD, WITH_ERROR_CODE, Event, EventType
 from toyvisor.cpu.exit_door import BETWEEN, IN_HYPERCALL, ExitDoor
 from toyvisor.cpu.guest_view import GuestView
 from toyvisor.cpu.instruction_boundary import InstructionBoundary
 from toyvisor.cpu.processor_state import ProcessorState
-from toyvisor.cpu.registers import Registers
+from toyvisor.cpu.registers import CONTROL, Registers
 from toyvisor.cpu.unicorn_abi import (
     UC_HOOK_INSN,
     UC_HOOK_INSN_INVALID,
@@ -152,7 +152,8 @@ class InstructionExits:
         if state.exception.is_int:
             return self._software_event(vector)
         error_code = state.exception.error_code if vector in WITH_ERROR_CODE else None
-        return Event(vector, EventType.HARDWARE_EXCEPTION, error_code)
+        address = self._registers.read_special(CONTROL["cr2"]) if vector == PF else None
+        return Event(vector, EventType.HARDWARE_EXCEPTION, error_code, address=address)
 
     def _software_event(self, vector: int) -> Event:
         """INT n, INT3 or INTO; Unicorn has moved RIP behind it."""

@@ -39,12 +39,16 @@ class PagingRegisters(NamedTuple):
 
 
 class PageFault(Exception):  # noqa: N818 (its name in every manual)
-    """The page is not there, or not for this access."""
+    """The page is not there, or not for this access.
 
-    def __init__(self, linear: int, error_code: int) -> None:
+    `table`: where a table entry should be, but there is no RAM.
+    """
+
+    def __init__(self, linear: int, error_code: int, table: int | None = None) -> None:
         super().__init__(f"page fault at {linear:#x}, error code {error_code:#x}")
         self.linear = linear
         self.error_code = error_code
+        self.table = table
 
 
 def is_canonical(linear: int) -> bool:
@@ -72,7 +76,7 @@ def translate(memory: GuestMemory, linear: int, paging: PagingRegisters) -> int 
             return None
         if entry.page is not None:
             return entry.page
-    return None  # a table lies outside RAM
+    raise AssertionError("a walk without an end")
 
 
 def access(
@@ -90,7 +94,8 @@ def access(
     way: list[_Entry] = []
     for entry in _walk(memory, linear, paging):
         if not entry.value & _PRESENT:
-            break
+            table = None if memory.contains(entry.place, entry.size) else entry.place
+            raise PageFault(linear, asked, table)
         if entry.value & entry.reserved:
             raise PageFault(linear, asked | PF_PRESENT | PF_RESERVED)
         way.append(entry)
@@ -106,7 +111,7 @@ def access(
         for used in way:
             _mark(memory, used, dirty=write and used is entry)
         return entry.page
-    raise PageFault(linear, asked)
+    raise AssertionError("a walk without an end")
 
 
 def _mark(memory: GuestMemory, entry: _Entry, *, dirty: bool) -> None:
@@ -118,7 +123,7 @@ def _mark(memory: GuestMemory, entry: _Entry, *, dirty: bool) -> None:
 
 
 def _walk(memory: GuestMemory, linear: int, paging: PagingRegisters) -> Iterator[_Entry]:
-    """The entries from the top to the page; ends early where a table is outside RAM."""
+    """The entries from the top to the page. One outside RAM reads as zero: not present."""
     if paging.efer & EFER_LMA:
         reserved = _RESERVED if paging.efer & EFER_NXE else _RESERVED | _NO_EXECUTE
         table = paging.cr3 & _ADDRESS
@@ -139,9 +144,7 @@ def _walk_wide(
     """
     for shift in shifts:
         place = table + 8 * (linear >> shift & 0x1FF)
-        if not memory.contains(place, 8):
-            return
-        value = memory.read_u64(place)
+        value = memory.read_u64(place) if memory.contains(place, 8) else 0
         is_pae_pointer = shift == 30 and len(shifts) == 3
         is_large = value & _LARGE and shift in (21, 30) and not is_pae_pointer
         page, clear = None, reserved
@@ -160,9 +163,7 @@ def _walk_wide(
 def _walk_32(memory: GuestMemory, linear: int, table: int, cr4: int) -> Iterator[_Entry]:
     """Two levels of 1024 four-byte entries."""
     place = table + 4 * (linear >> 22)
-    if not memory.contains(place, 4):
-        return
-    directory = memory.read_u32(place)
+    directory = memory.read_u32(place) if memory.contains(place, 4) else 0
     if directory & _LARGE and cr4 & CR4_PSE:
         high = (directory >> 13 & 0xFF) << 32  # PSE-36
         page = high | directory & 0xFFC0_0000 | linear & 0x3F_FFFF
@@ -170,7 +171,5 @@ def _walk_32(memory: GuestMemory, linear: int, table: int, cr4: int) -> Iterator
         return
     yield _Entry(place, 4, directory, None)
     place = (directory & 0xFFFF_F000) + 4 * (linear >> 12 & 0x3FF)
-    if not memory.contains(place, 4):
-        return
-    entry = memory.read_u32(place)
+    entry = memory.read_u32(place) if memory.contains(place, 4) else 0
     yield _Entry(place, 4, entry, entry & 0xFFFF_F000 | linear & 0xFFF)

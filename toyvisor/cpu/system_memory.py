@@ -68,6 +68,8 @@ class SystemMemory:
                 self.cr2 = fault.linear
                 what = "writing" if write else "reading"
                 why = f"page fault {what} {fault.linear:#x}"
+                if fault.table is not None:
+                    why += f", whose page table at {fault.table:#x} is outside RAM"
                 raise ProcessorFault(PF, fault.error_code, why) from None
             page = self._pages[key] = gpa & ~0xFFF
         return page | linear & 0xFFF

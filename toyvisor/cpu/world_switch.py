@@ -124,6 +124,7 @@ class Cpu:
         self._window: Callable[[], int] | None = None
         self._injection: Event | None = None
         self._cr2 = 0  # when the guest was last entered
+        self._last_fault = -1  # when there was one, in instructions
         #: What RF in an interrupt's frame depends on (_resume_flag).
         self._is_between_rounds = self._is_behind_iret = False
         self._code_is_stale = False
@@ -312,6 +313,19 @@ class Cpu:
         self.clock.abandon_block(rip)
         self._memory_exits.cancelling = False
         self._deliver(event, resume_flag=between_rounds)
+        self._let_time_pass()
+
+    def _let_time_pass(self) -> None:
+        """A handler whose first instruction faults costs an instruction, executed or not.
+
+        For a guest can do that for ever, and its time has to come to an end.
+        """
+        clock = self.clock
+        if clock.with_block == self._last_fault:
+            clock.add_one()
+            if clock.with_block >= clock.limit:
+                self.door.leave((_PREEMPTION_TIMER,))
+        self._last_fault = clock.with_block
 
     def _ran_ahead(self) -> bool:
         """Whether a page fault is not due yet, for it is a fetch's, of a block not begun.
@@ -492,12 +506,18 @@ class Cpu:
             return
         self._closing = True
         if self._guest:  # suspended in the middle of an instruction: let that come to its end
-            self.door.to_host = lambda _exit: 0
-            library.uc_emu_stop(self._engine)
+            self.door.to_host = self._stop_again
+            self._stop_again(None)
             self.enter(0)
         self.state.close()
         library.uc_close(self._engine)
         self._buffers.clear()
+
+    def _stop_again(self, _exit: VmExit | None) -> int:
+        """Nobody listens any more: a guest that loops must not go on for ever."""
+        self.clock.limit = 0
+        library.uc_emu_stop(self._engine)
+        return 0
 
     # Looking at it -------------------------------------------------------------------------
 

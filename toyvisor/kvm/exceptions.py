@@ -59,7 +59,8 @@ def explain_triple_fault(
     elif first is not None and first.type is EventType.SOFTWARE_INTERRUPT:
         what = f"software interrupt {vector:#x}"
     elif vector == _PAGE_FAULT:
-        what += f" at {cr2:#x}"
+        address = first.address if first is not None and first.address is not None else cr2
+        what += f" at {address:#x}"
     elif first is not None and vector == _GENERAL_PROTECTION and _is_iret(code):
         what += (
             f" at an IRET that found {first.error_code or 0:#x} on the stack for CS (an error "
