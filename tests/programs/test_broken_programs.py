@@ -78,13 +78,13 @@ EXPLAINED = {
 REPORTED = {
     "broken/interrupt_storm": ["IRQ 5 (mmio-nic) is level-triggered, and its line is still up"],
     "broken/frame_not_released": ["28 frames wait in the host", "has not released"],
-    "broken/index_masked_early": ["25 frames wait", "all 4 buffers", "are used, none came back"],
+    "broken/index_masked_early": ["25 frames wait", "all buffers", "are used, none came back"],
     "broken/lost_wakeup": ["between STI and this HLT"],
     "broken/masked_forever": ["IRQ 0 (pit) waits", "masked", "port 0x21"],
     "broken/no_eoi": ["IRQ 0 (pit) waits", "no EOI has been sent", "port 0x20"],
     "broken/no_interrupt_ack": ["IRQ 5 (virtio-net) waits", "stayed up", "acknowledges"],
     "broken/publishes_before_filling": ["descriptor 0 (addr 0x0) has len 0"],
-    "broken/rx_no_buffers": ["25 frames wait in the host", "all 4 buffers", "none came back"],
+    "broken/rx_no_buffers": ["25 frames wait in the host", "used.idx are 4", "none came back"],
     "broken/used_event_never_updated": ["28 used buffer(s)", "still 0, used.idx is 29"],
     "broken/wrong_vector": ["IRQ 0 came as vector 8, which is double fault (#DF)"],
 }

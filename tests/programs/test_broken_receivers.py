@@ -148,7 +148,7 @@ def test_and_are_dropped_when_its_queue_is_full():
 @pytest.mark.parametrize(
     ("call", "why"),
     [
-        ("post_buffers", "the driver has put no buffer into receiveq"),
+        ("post_buffers", "into receiveq: avail.idx and used.idx are 0"),
         ("virtio_net_add_receiveq", "the driver has not set up receiveq, the queue for them"),
         ("virtio_net_driver_ok", "the device is not live, Status is 0xb"),
     ],
