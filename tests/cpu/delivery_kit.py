@@ -8,7 +8,6 @@ finds. Every handler says OUT HANDLER_PORT as its first instruction, and goes ba
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import pack
 
@@ -310,6 +309,3 @@ class Board:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
-
-
-Prepare = Callable[[Board], None]

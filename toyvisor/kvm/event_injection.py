@@ -85,7 +85,7 @@ class EventInjection:
             # that KVM finishes by itself goes straight back into the guest.
             self._stop_where_possible(cpu)
 
-    def can_wake(self, cpu: Cpu) -> bool:
+    def can_wake(self) -> bool:
         """Whether a guest that sleeps in HLT would wake (kvm_vcpu_has_events)."""
         return bool(self._window())
 

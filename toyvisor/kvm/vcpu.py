@@ -278,7 +278,7 @@ class Vcpu:
     def _halt(self) -> int | None:
         """kvm_vcpu_block(): asleep until an interrupt comes. None: none ever will."""
         cpu, start = self.cpu, self.timing.now
-        while not self.events.can_wake(cpu):
+        while not self.events.can_wake():
             if not self._sleep(cpu):
                 self.asleep = True
                 self.explanation = explain_sleep(
