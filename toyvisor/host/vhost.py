@@ -187,8 +187,6 @@ class VhostDevice:
         if not ring.has_unsignalled:
             return
         wanted = ring.should_notify()
-        if not wanted:
-            self.ledger.suppressed += 1
         if self.ledger.trace.enabled:
             self.ledger.trace.emit(VHOST_SIGNAL, queue.name, not wanted)
         if wanted and queue.call is not None:

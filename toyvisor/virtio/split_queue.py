@@ -98,6 +98,7 @@ class SplitQueue:
         "_in_flight",
         "_indirect",
         "_last_avail",
+        "_ledger",
         "_mask",
         "_memory",
         "_notification",
@@ -128,6 +129,7 @@ class SplitQueue:
         self.size = size
         self.running = True
         self.trace = ledger.trace
+        self._ledger = ledger
         self._mask = size - 1
         self._memory = memory
         self._event_idx = bool(features & Feature.EVENT_IDX)
@@ -355,6 +357,7 @@ class SplitQueue:
     def should_notify(self) -> bool:
         """Whether the driver wants to hear of the buffers published since it was last asked.
 
+        Counts those it does not want, whoever serves the queue.
         Without EVENT_IDX the driver's flag decides (2.7.7.2). With it, the driver named an
         index: it hears of it when used.idx passes that one. The entries since the last time
         are those from used_idx - n to used_idx - 1, so that is the case exactly if
@@ -365,9 +368,13 @@ class SplitQueue:
             return False
         if self._event_idx:
             (used_event,) = self._avail.load(LE16, _RING + 2 * self.size)
-            return bool((self._used_idx - 1 - used_event) & 0xFFFF < count)
-        (flags,) = self._avail.load(LE16, _FLAGS)
-        return not flags & _NO_INTERRUPT
+            wanted = (self._used_idx - 1 - used_event) & 0xFFFF < count
+        else:
+            (flags,) = self._avail.load(LE16, _FLAGS)
+            wanted = not flags & _NO_INTERRUPT
+        if not wanted:
+            self._ledger.suppressed += 1
+        return bool(wanted)
 
     # Being kicked, or not (step 4) --------------------------------------------------------
 

@@ -361,8 +361,6 @@ class VirtioDevice:
         if not ring.has_unsignalled:
             return
         wanted = ring.should_notify()
-        if not wanted:
-            self.context.ledger.suppressed += 1
         if self.context.trace.enabled:
             self.context.trace.emit(VIRTIO_NOTIFY, self.name, ring.name, not wanted)
         if wanted and self.transport is not None:
