@@ -172,7 +172,7 @@ def test_bash_takes_the_completion_script_and_completes(toyvisor, folder):
         echo "${COMPREPLY[@]}"
     """
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["--max-instructions"]
+    assert done.stdout.split() == ["--max-instructions", "--max-seconds"]
 
 
 @pytest.mark.parametrize("value", ["unset", "/proc/nowhere", "/dev/null", "read-only"])

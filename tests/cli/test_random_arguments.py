@@ -16,7 +16,8 @@ from toyvisor.cli import main
 
 QUICK = ("run", "asm", "disasm", "programs", "trace", "completion", "step", "", "run ")
 WORDS = (
-    *QUICK, "--json", "--trace", "--net", "--max-instructions", "--accel", "toy", "kvm", "-o",
+    *QUICK, "--json", "--trace", "--net", "--max-instructions", "--accel", "toy", "kvm", "both",
+    "--max-seconds", "-o",
     "--listing", "--mode", "real", "protected", "long", "--origin", "0x7c00", "--to", "text",
     "jsonl", "--version", "--help", "-h", "--", "-", "bash", "add", "hello_serial", "one_store",
     "triple_fault", "virtio_net_tx", "good.s", "bad.s", "folder", "stream.jsonl", "out", "out/x",

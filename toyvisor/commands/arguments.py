@@ -31,6 +31,17 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
+def _seconds(text: str) -> float:
+    """An argparse type: a time in seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0.001 <= seconds <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0.001 and 1000000 seconds")
+    return seconds
+
+
 # The commands ---------------------------------------------------------------------------
 
 
@@ -67,9 +78,16 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--accel",
-        choices=("toy", "kvm"),
+        choices=("toy", "kvm", "both"),
         default="toy",
-        help="toy: this project's KVM over Unicorn; kvm: Linux's (not there yet)",
+        help="toy: this project's KVM over Unicorn; kvm: Linux's, by /dev/kvm; both: one after "
+        "the other, and compare them exit for exit",
+    )
+    parser.add_argument(
+        "--max-seconds",
+        metavar="S",
+        type=_seconds,
+        help="with --accel kvm: stop the guest after so long (default: 10; with a real tap never)",
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toyvisor.errors import InputError
+from toyvisor.ui.figures import duration
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -29,17 +30,10 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     for m in found:
         goal = "" if m.goal is None else f"goal {m.goal}: {'reached' if m.reached else 'missed'}"
-        print(f"{m.name:<34} {_time(m.ours):>9}   ratio {m.ratio:5.2f}  {goal}")
+        print(f"{m.name:<34} {duration(m.ours):>9}   ratio {m.ratio:5.2f}  {goal}")
         span = f"{m.lowest:.2f} to {m.highest:.2f} in {m.turns} turns"
-        print(f"  to {m.against:<29} {_time(m.baseline):>9}   {span}")
+        print(f"  to {m.against:<29} {duration(m.baseline):>9}   {span}")
     return 0
-
-
-def _time(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
-        if seconds >= scale:
-            return f"{seconds / scale:.2f} {unit}"
-    return f"{seconds / 1e-9:.2f} ns"
 
 
 def _suite() -> Any:

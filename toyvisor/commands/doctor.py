@@ -67,18 +67,23 @@ def _package(distribution: str) -> Callable[[], Finding]:
 def _processor() -> Finding:
     """The whole path, once: assemble, run, trap, print."""
     try:
-        from toyvisor.guest.program import load_program
-        from toyvisor.qemu.machine import Machine
-
-        with Machine(load_program("add", use_cache=False)) as machine:
-            ending = machine.run(1000)
-            printed = machine.console.text
+        printed = _two_and_two("toy")
     except ToyvisorError as error:
         return Finding("guest 2 + 2", BAD, error.message)
     except ImportError as error:  # the lines above say what to install
         return Finding("guest 2 + 2", BAD, str(error))
-    good = printed == "4\n"
-    return Finding("guest 2 + 2", GOOD if good else BAD, f"{printed.strip()}, {ending.outcome}")
+    return Finding("guest 2 + 2", GOOD if printed == "4, halted" else BAD, printed)
+
+
+def _two_and_two(accel: str) -> str:
+    """What a guest makes of it, and how it ends: "4, halted"."""
+    from toyvisor.guest.program import load_program
+    from toyvisor.qemu.accel import AccelName
+    from toyvisor.qemu.machine import Machine
+
+    with Machine(load_program("add", use_cache=False), accel=AccelName(accel)) as machine:
+        ending = machine.run(1000, 1.0)
+        return f"{machine.console.text.strip()}, {ending.outcome}"
 
 
 def _cache() -> Finding:
@@ -96,12 +101,21 @@ def _cache() -> Finding:
 
 
 def _kvm() -> Finding:
-    path = "/dev/kvm"
-    if not os.path.exists(path):
-        return Finding(path, OPTIONAL, "not there; only needed to compare with Linux's KVM")
-    if not os.access(path, os.R_OK | os.W_OK):
-        return Finding(path, OPTIONAL, "there, but you may not open it (group kvm)")
-    return Finding(path, GOOD, "there; Toyvisor does not use it yet")
+    """Linux's KVM: whether it is there, what kind it is, and whether a guest runs on it."""
+    from toyvisor.kvm.linux import DEVICE, is_software, module_name, why_not
+
+    reason = why_not()
+    if reason is not None:
+        why = reason.removeprefix(f"{DEVICE}: ")
+        hint = " (group kvm)" if os.path.exists(DEVICE) else ""
+        return Finding(DEVICE, OPTIONAL, f"{why}{hint}: no --accel kvm")
+    kind = "a software KVM, slow, and without some instructions" if is_software() else "hardware"
+    try:
+        printed = _two_and_two("kvm")
+    except ToyvisorError as error:
+        return Finding(DEVICE, OPTIONAL, f"there, but no guest runs on it: {error.message}")
+    name = module_name() or "built into the kernel"
+    return Finding(DEVICE, GOOD, f"for --accel kvm: {name}, {kind}; 2 + 2 is {printed}")
 
 
 def _tun() -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from toyvisor.commands.output import abandon_output, check_writable, write_bytes, write_lines
@@ -12,7 +13,8 @@ from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.console import Console
 from toyvisor.host.net import open_net
-from toyvisor.qemu.machine import DEFAULT_BUDGET, Machine
+from toyvisor.qemu.accel import DEFAULT_BUDGET, DEFAULT_SECONDS, AccelName
+from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.result import RunResult, collect, source_place
 from toyvisor.qemu.vcpu_thread import Ending, Outcome
 
@@ -25,10 +27,6 @@ NO_BUDGET = 10**15
 
 def main(arguments: argparse.Namespace) -> int:
     """Run a program to its end; its console as it comes, then the summary."""
-    if arguments.accel == "kvm":
-        raise UsageError(
-            "--accel kvm is not there yet", hint="leave it out: the toy KVM runs everywhere"
-        )
     if arguments.json and arguments.trace == "-":
         raise UsageError(
             "--json and --trace - both want standard output", hint="keep the trace in a file"
@@ -38,16 +36,22 @@ def main(arguments: argparse.Namespace) -> int:
     quiet = arguments.json or arguments.trace == "-"
     if arguments.net is not None and not has_card(program):
         raise UsageError(f"--net: {program.name} has no network card")
-    net_option = _frames_for(program, arguments.net)
-    console = Console(on_output=None if quiet else write_bytes)
-    options = _machine_options(arguments, program, console)
+    if arguments.accel == "both":
+        from toyvisor.commands.run_both import main as run_both
+
+        return run_both(arguments, program)
+    accel = AccelName(arguments.accel)
+    check_limits(arguments, accel)
+    net_option = frames_for(program, arguments.net)
+    console, options = console_for(arguments, program, None if quiet else write_bytes)
     with (
         open_net(net_option) as net,
         Machine(
-            program, net, trace=arguments.trace is not None, console=console, options=options
+            program, net, trace=arguments.trace is not None, console=console, options=options,
+            accel=accel,
         ) as machine,
-    ):
-        ending = _run(machine, arguments.max_instructions)
+    ):  # fmt: skip
+        ending = _run(machine, arguments)
         result = collect(machine, ending)
         if arguments.trace is not None:
             from toyvisor.trace.jsonl import to_jsonl
@@ -70,14 +74,29 @@ def main(arguments: argparse.Namespace) -> int:
     return result.exit_status
 
 
-def _run(machine: Machine, max_instructions: int | None) -> Ending:
+def check_limits(arguments: argparse.Namespace, accel: AccelName) -> None:
+    """Raise UsageError for a limit in what this KVM does not count."""
+    if accel is AccelName.TOY and arguments.max_seconds is not None:
+        raise UsageError(
+            "--max-seconds: the toy's time is counted in guest instructions",
+            hint="--max-instructions N",
+        )
+    if accel is AccelName.KVM and arguments.max_instructions is not None:
+        raise UsageError(
+            "--max-instructions: Linux's KVM does not count guest instructions",
+            hint="--max-seconds S",
+        )
+
+
+def _run(machine: Machine, arguments: argparse.Namespace) -> Ending:
     """To its end; or, where a real network is at the other side, until Ctrl-C."""
     taps = machine.net.real_files
     if taps:
         _tell_of(taps[0])
-    budget = max_instructions or (NO_BUDGET if taps else DEFAULT_BUDGET)
+    budget = arguments.max_instructions or (NO_BUDGET if taps else DEFAULT_BUDGET)
+    seconds = arguments.max_seconds or (None if taps else DEFAULT_SECONDS)
     try:
-        return machine.run(budget)
+        return machine.run(budget, seconds)
     except KeyboardInterrupt:
         if not taps:
             print(f"\n{_where(machine)}", file=sys.stderr)
@@ -96,25 +115,28 @@ def _tell_of(tap: TunTap) -> None:
         print(f"waiting for frames on {tap.name} (Ctrl-C ends)", file=sys.stderr)
 
 
-def _machine_options(
-    arguments: argparse.Namespace, program: Program, console: Console
-) -> dict[str, dict[str, Any]]:
-    """What the command line changes of the program's machine; seldom anything."""
+def console_for(
+    arguments: argparse.Namespace,
+    program: Program,
+    on_output: Callable[[bytearray], None] | None = None,
+) -> tuple[Console, dict[str, dict[str, Any]]]:
+    """The console, and what the command line changes of the program's machine; seldom anything."""
+    console = Console(on_output=on_output)
     if not arguments.device and arguments.input is None:
-        return {}
+        return console, {}
     from toyvisor.commands.machine_options import device_options, open_input
 
     console.input = open_input(arguments.input, program)
-    return device_options(arguments.device, program)
+    return console, device_options(arguments.device, program)
 
 
 def _where(machine: Machine) -> str:
     """Where Ctrl-C met the guest."""
     place = source_place(machine, machine.vcpu.linear_rip())
-    return (
-        f"{place}: stopped after {machine.vcpu.instructions:,} instructions "
-        f"and {machine.ledger.total_exits:,} exits"
-    )
+    instructions, ledger = machine.vcpu.instructions, machine.ledger
+    if instructions is None:
+        return f"{place}: stopped after {ledger.userspace_exits:,} exits to QEMU"
+    return f"{place}: stopped after {instructions:,} instructions and {ledger.total_exits:,} exits"
 
 
 def _summarise(result: RunResult, program: Program, console: Console) -> None:
@@ -156,7 +178,7 @@ def has_card(program: Program) -> bool:
     return any(device.type.endswith(("-net", "-nic")) for device in program.spec.devices)
 
 
-def _frames_for(program: Program, option: str | None) -> str | None:
+def frames_for(program: Program, option: str | None) -> str | None:
     """--net with what it leaves open: what comes in is in the program's own capture."""
     if option is None:
         return default_net(program)

@@ -11,6 +11,7 @@ from toyvisor.host.timers import Timers
 from toyvisor.trace.ledger import Ledger
 
 if TYPE_CHECKING:
+    from toyvisor.host.eventfd import EventFd
     from toyvisor.host.poll import Poller
     from toyvisor.host.scheduler import Scheduler
 
@@ -44,6 +45,12 @@ class Kernel:
         from toyvisor.host.poll import Poller
 
         return Poller()
+
+    def eventfd2(self, name: str) -> EventFd:
+        """eventfd2(2)."""
+        from toyvisor.host.eventfd import EventFd
+
+        return EventFd(name)
 
     def _wake(self) -> None:
         if self.on_wake is not None:
@@ -80,3 +87,6 @@ class Kernel:
         start = time.monotonic()
         self.poller.wait_for_input(timeout, interrupted)
         return time.monotonic() - start
+
+    def close(self) -> None:
+        """The machine is gone."""

@@ -43,19 +43,19 @@ def can_read(descriptor: int) -> bool:
 class Poller:
     """The real files of one machine."""
 
-    __slots__ = ("_files",)
+    __slots__ = ("files",)
 
     def __init__(self, *files: RealFile) -> None:
-        self._files = list(files)
+        self.files = list(files)
 
     def add(self, file: RealFile) -> None:
         """One more to ask."""
-        self._files.append(file)
+        self.files.append(file)
 
     @property
     def has_waiters(self) -> bool:
         """Whether input from outside could wake anybody at all."""
-        return any(file.has_waiters for file in self._files)
+        return any(file.has_waiters for file in self.files)
 
     def wait_for_input(
         self,
@@ -69,9 +69,20 @@ class Poller:
         one was before. If nobody waits for any file it returns False at once: nothing
         could ever come.
         """
-        files = {file.fileno(): file for file in self._files if file.has_waiters}
+        found = self.ready(timeout, interrupted)
+        for file in found:
+            file.wake_up()
+        return bool(found)
+
+    def ready(
+        self,
+        timeout: float | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> list[RealFile]:
+        """The same without calling anybody: the files that can be read."""
+        files = {file.fileno(): file for file in self.files if file.has_waiters}
         if not files:
-            return False
+            return []
         poll = select.poll()
         for descriptor in files:
             poll.register(descriptor, select.POLLIN)
@@ -80,12 +91,9 @@ class Poller:
         else:
             with _woken_by_signals(poll):
                 if interrupted():
-                    return False
+                    return []
                 ready = poll.poll(None if timeout is None else timeout * 1000)
-        found = [files[descriptor] for descriptor, _ in ready if descriptor in files]
-        for file in found:
-            file.wake_up()
-        return bool(found)
+        return [files[descriptor] for descriptor, _ in ready if descriptor in files]
 
 
 @contextmanager

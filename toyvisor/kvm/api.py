@@ -14,6 +14,8 @@ from typing import Any
 
 from toyvisor.exit_reasons import KvmExit as KvmExit
 
+KVM_API_VERSION = 12
+
 
 class InternalError(IntEnum):
     """KVM_INTERNAL_ERROR_*: kvm_run.internal.suberror."""
@@ -97,8 +99,28 @@ def emulation_failure(code: bytes) -> tuple[int, ...]:
     return (has_instruction_bytes, *unpack("<2Q", bytes([len(code)]) + code.ljust(15, b"\x90")))
 
 
+class Debug(ctypes.Structure):
+    """kvm_run.debug (struct kvm_debug_exit_arch): an instruction was stepped over."""
+
+    _fields_ = (
+        ("exception", c_uint32),
+        ("pad", c_uint32),
+        ("pc", c_uint64),
+        ("dr6", c_uint64),
+        ("dr7", c_uint64),
+    )
+
+
+class FailEntry(ctypes.Structure):
+    """kvm_run.fail_entry: the processor refused to enter the guest."""
+
+    _fields_ = (("hardware_entry_failure_reason", c_uint64), ("cpu", c_uint32))
+
+
 class _Exit(ctypes.Union):
     _fields_ = (
+        ("debug", Debug),
+        ("fail_entry", FailEntry),
         ("io", Io),
         ("mmio", Mmio),
         ("hypercall", HypercallExit),

@@ -62,3 +62,8 @@ def cpuid(leaf: int) -> CpuidRegisters:
     if found is not None:
         return found
     return _LEAVES[1] if leaf < KVM_CPUID_SIGNATURE or leaf > 0x80000008 else (0, 0, 0, 0)
+
+
+def leaves() -> dict[int, CpuidRegisters]:
+    """The whole table, by leaf: what another KVM is to answer, too (KVM_SET_CPUID2)."""
+    return dict(_LEAVES)

@@ -91,11 +91,7 @@ class EventInjection:
 
     def irq_of(self, vector: int) -> int | None:
         """The line whose interrupts come as `vector`, if there is one."""
-        if self.irqchip is not None:
-            for pic in self.irqchip.pics:
-                if 0 <= vector - pic.irq_base < 8:
-                    return 8 * pic.index + vector - pic.irq_base
-        return None
+        return self.irqchip.irq_of(vector) if self.irqchip is not None else None
 
     def prepare(self, cpu: Cpu) -> None:
         """Before an entry: inject one event, and see to the others."""

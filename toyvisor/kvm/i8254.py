@@ -153,6 +153,11 @@ class Pit:
         self.pending, self.irq_ack = state.pending, bool(state.irq_ack)
         self._arm(state.next_expiry)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether counter 0 will interrupt again."""
+        return self.next_expiry is not None
+
     # Interrupts -------------------------------------------------------------------------
 
     def run_due(self, now: int) -> bool:

@@ -152,6 +152,13 @@ class PicPair:
         """Why a request of IRQ 0 to 15 does not reach the processor, in words; None if it does."""
         return why_not(*self.pics, irq)
 
+    def irq_of(self, vector: int) -> int | None:
+        """The line whose interrupts come as `vector`, if there is one."""
+        for pic in self.pics:
+            if 0 <= vector - pic.irq_base < 8:
+                return 8 * pic.index + vector - pic.irq_base
+        return None
+
     # Who wants to know --------------------------------------------------------------------
 
     def register_irq_ack_notifier(self, irq: int, notifier: Callable[[], None]) -> None:

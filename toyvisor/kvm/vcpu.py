@@ -192,10 +192,51 @@ class Vcpu:
     def deadline(self, instructions: int) -> None:
         self.timing.deadline = instructions
 
+    def kick(self) -> None:
+        """Out of the guest, for good: run() returns KVM_EXIT_INTR from now on."""
+        self.timing.deadline = 0
+
+    @property
+    def time(self) -> int:
+        """The machine's time."""
+        return self.timing.now
+
+    @property
+    def time_is_up(self) -> str:
+        """What to say of a guest that did not end."""
+        return f"the guest was still running after {self.deadline:,} instructions"
+
+    @property
+    def slice_is_over(self) -> bool:
+        """After KVM_EXIT_INTR: whether only its turn is over, and it may go on."""
+        return self.timing.slice_is_over and not self.asleep
+
+    def begin_slice(self, instructions: int | None) -> None:
+        """Let it run so long before others have the processor; None: as long as it likes."""
+        self.timing.slice_end = None if instructions is None else self.instructions + instructions
+
+    def shorten_slice(self, instructions: int) -> None:
+        """As begin_slice(), if it may run as long as it likes."""
+        if self.timing.slice_end is None:
+            self.begin_slice(instructions)
+
+    @property
+    def interrupted_at(self) -> int | None:
+        """RIP where the last interrupt came in, if there was one."""
+        return self.events.interrupted_at
+
+    @property
+    def vectors(self) -> int:
+        """The vectors of all interrupts so far, a bit for each."""
+        return self.events.vectors
+
     @property
     def instructions(self) -> int:
         """Guest instructions executed so far."""
         return self.cpu.now()
+
+    #: The guest runs in run() only, and whoever asks anything asks outside of it.
+    is_in_guest = False
 
     def linear_rip(self) -> int:
         """The linear address of the present instruction."""

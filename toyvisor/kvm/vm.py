@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from toyvisor.errors import UsageError
+from toyvisor.kvm.api import KVM_API_VERSION
 from toyvisor.kvm.host_kernel import BareKernel, HostKernel
 from toyvisor.kvm.io_bus import KvmIoBus
 from toyvisor.kvm.vcpu import Vcpu
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from toyvisor.kvm.i8254 import Pit
     from toyvisor.kvm.i8259 import PicPair
 
-KVM_API_VERSION = 12
 _PIT_IRQ = 0
 
 

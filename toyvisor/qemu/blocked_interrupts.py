@@ -14,7 +14,7 @@ from toyvisor.modes import CR0_PE, RFLAGS_IF
 from toyvisor.qemu.vcpu_thread import Ending, Outcome
 
 if TYPE_CHECKING:
-    from toyvisor.kvm.i8259 import PicPair
+    from toyvisor.kvm.file_descriptors import IrqchipFd
     from toyvisor.qemu.machine import Machine
 
 _DATA_SHEET = "Intel 8259A data sheet"
@@ -28,7 +28,7 @@ def report_interrupts(machine: Machine, ending: Ending) -> None:
     irqchip = machine.vm.irqchip
     if irqchip is None:
         return
-    _report_exception_vectors(machine)
+    _report_exception_vectors(machine, irqchip)
     if ending.outcome is Outcome.BUDGET:
         _report_storm(machine, irqchip)
     elif machine.vcpu.asleep and machine.vcpu.get_regs().rflags & RFLAGS_IF:
@@ -37,7 +37,7 @@ def report_interrupts(machine: Machine, ending: Ending) -> None:
         _report_lost_wakeup(machine)
 
 
-def _report_blocked(machine: Machine, irqchip: PicPair) -> None:
+def _report_blocked(machine: Machine, irqchip: IrqchipFd) -> None:
     """Each request that the controllers hold back from a guest that sleeps for good."""
     for irq, device in machine.board.lines.items():
         why = irqchip.why_not(irq)
@@ -53,10 +53,10 @@ def _report_blocked(machine: Machine, irqchip: PicPair) -> None:
             )
 
 
-def _wants(machine: Machine, irqchip: PicPair, irq: int) -> bool:
+def _wants(machine: Machine, irqchip: IrqchipFd, irq: int) -> bool:
     """Whether the line's device asks for an interrupt now."""
     if irq == 0:
-        return machine.vm.pit is not None and machine.vm.pit.next_expiry is not None
+        return machine.vm.pit is not None and machine.vm.pit.is_running
     pic = irqchip.pics[irq >> 3]
     bit = 1 << (irq & 7)
     return bool((pic.irr | pic.irq_states) & bit)
@@ -69,7 +69,7 @@ def _report_lost_wakeup(machine: Machine) -> None:
     good may have nothing more to wait for.
     """
     hlt = machine.vcpu.get_regs().rip - 1
-    if machine.vcpu.events.interrupted_at != hlt:
+    if machine.vcpu.interrupted_at != hlt:
         return
     code = [line for line in machine.program.assembly.listing.lines if line.data]
     place = next((n for n, line in enumerate(code) if line.address == hlt), 0)
@@ -85,10 +85,10 @@ def _report_lost_wakeup(machine: Machine) -> None:
         )
 
 
-def _report_storm(machine: Machine, irqchip: PicPair) -> None:
+def _report_storm(machine: Machine, irqchip: IrqchipFd) -> None:
     """A level-triggered line that stays up interrupts again as soon as it can."""
     count, instructions = machine.ledger.injected, machine.vcpu.instructions
-    if count * _STORM < instructions:
+    if instructions is None or count * _STORM < instructions:
         return
     for irq, device in machine.board.lines.items():
         pic = irqchip.pics[irq >> 3]
@@ -107,14 +107,14 @@ def _report_storm(machine: Machine, irqchip: PicPair) -> None:
             )
 
 
-def _report_exception_vectors(machine: Machine) -> None:
+def _report_exception_vectors(machine: Machine, irqchip: IrqchipFd) -> None:
     """Interrupts that came where protected and long mode have their exceptions."""
-    vectors = machine.vcpu.events.vectors
+    vectors = machine.vcpu.vectors
     if not vectors & 0xFFFF_FFFF or not machine.vcpu.get_sregs().cr0 & CR0_PE:
         return
     for vector in range(32):
         if vectors >> vector & 1:
-            irq = machine.vcpu.events.irq_of(vector)
+            irq = irqchip.irq_of(vector)
             machine.errors.report(
                 "pic",
                 GuestError(

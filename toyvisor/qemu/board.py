@@ -16,7 +16,7 @@ from toyvisor.host.console import Console
 from toyvisor.host.kernel import Kernel
 from toyvisor.host.net import NetBackend
 from toyvisor.host.syscalls import ioctl
-from toyvisor.kvm.vm import Vm
+from toyvisor.kvm.file_descriptors import VmFd
 from toyvisor.memory import PAGE_SIZE
 from toyvisor.qemu.address_space import AddressSpace
 from toyvisor.qemu.catalog import (
@@ -50,7 +50,7 @@ class Board:
     def __init__(
         self,
         spec: MachineSpec,
-        vm: Vm,
+        vm: VmFd,
         ledger: Ledger,
         errors: GuestErrorLog,
         kernel: Kernel,
@@ -88,7 +88,7 @@ class Board:
         """QEMU's main loop, in a machine that has something for it to wait for."""
         from toyvisor.qemu.main_loop import MainLoop
 
-        return MainLoop(self._ledger, self._kernel.scheduler)
+        return MainLoop(self._ledger, self._kernel.scheduler, self._kernel.eventfd2)
 
     def start(self) -> None:
         """The guest is about to run."""
@@ -174,7 +174,9 @@ class Board:
             from toyvisor.qemu.virtio.ioeventfd import KvmWiring
 
             kernel = self._kernel
-            wiring = KvmWiring(self._vm, base, irq, self.main_loop, kernel.scheduler)
+            wiring = KvmWiring(
+                self._vm, base, irq, self.main_loop, kernel.scheduler, kernel.eventfd2
+            )
             kind.connect(device, wiring, options)
         return irq
 

@@ -66,7 +66,7 @@ class GuestErrorLog:
         self.entries: list[tuple[str, GuestError]] = []
         #: Where the guest stood at each entry, if a machine told us how to find out.
         self.rips: list[int | None] = []
-        self.instruction_pointer: Callable[[], int] | None = None
+        self.instruction_pointer: Callable[[], int | None] | None = None
         self.count = 0
 
     def report(self, device: str, error: GuestError) -> None:

@@ -11,11 +11,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from toyvisor.kvm.vcpu import Vcpu
+from toyvisor.kvm.file_descriptors import VcpuFd
 
 
 @contextmanager
-def kicked_by_ctrl_c(vcpu: Vcpu) -> Iterator[None]:
+def kicked_by_ctrl_c(vcpu: VcpuFd) -> Iterator[None]:
     """Around a run: Ctrl-C ends its time slice, and KeyboardInterrupt follows the run."""
     kicked = False
 
@@ -24,7 +24,7 @@ def kicked_by_ctrl_c(vcpu: Vcpu) -> Iterator[None]:
         if kicked:  # it does not leave: the second time is the rough way
             raise KeyboardInterrupt
         kicked = True
-        vcpu.deadline = 0
+        vcpu.kick()
 
     try:
         before = signal.signal(signal.SIGINT, kick)

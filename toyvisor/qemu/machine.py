@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from toyvisor.guest.program import Program
 from toyvisor.host.console import Console
-from toyvisor.host.kernel import Kernel
 from toyvisor.host.net import NetBackend
 from toyvisor.kvm.api import KvmRegs
-from toyvisor.kvm.vm import Kvm
 from toyvisor.modes import CpuMode
+from toyvisor.qemu.accel import DEFAULT_BUDGET as DEFAULT_BUDGET
+from toyvisor.qemu.accel import DEFAULT_SECONDS, AccelName, Limits, create_accel
 from toyvisor.qemu.board import Board
 from toyvisor.qemu.boot import BOOT_STACK_POINTER, boot_areas, boot_sregs, write_boot_tables
 from toyvisor.qemu.device import GuestErrorLog
@@ -25,8 +25,6 @@ from toyvisor.qemu.kick import kicked_by_ctrl_c
 from toyvisor.qemu.vcpu_thread import TIME_SLICE, Ending, kvm_cpu_exec
 from toyvisor.trace.events import Trace
 from toyvisor.trace.ledger import Ledger
-
-DEFAULT_BUDGET = 10_000_000
 
 _REGISTER_NAMES = {
     **{f"{p}{r}": f"r{r}" for r in ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp") for p in "er"},
@@ -47,6 +45,7 @@ class Arrivals(NamedTuple):
 class Machine:
     """One virtual machine with its program loaded. Close it when done (context manager).
 
+    `accel` is whose KVM runs it; MachineError if this host has not got it.
     `registers` are first values of general registers, over those of the program's block, and
     `options` device options by the device's type: {"virtio-net": {"vhost": True}}.
     Raises SourceError for a device, an option or a register that the block gets wrong.
@@ -62,6 +61,7 @@ class Machine:
         console: Console | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         arrivals: Arrivals | None = None,
+        accel: AccelName = AccelName.TOY,
     ) -> None:
         self.program = program
         self.net = net if net is not None else NetBackend()
@@ -71,9 +71,9 @@ class Machine:
         self.console = console if console is not None else Console()
         #: Frames in the frame table.
         self.frames_given = 0
-        self.kernel = Kernel(self.ledger)
+        self.accel = create_accel(accel, self.ledger)
+        self.kernel, self.vm = self.accel.kernel, self.accel.vm
         self.ram = memoryview(mmap.mmap(-1, program.spec.memory))
-        self.vm = Kvm(self.ledger, self.kernel).create_vm()
         self.vm.set_user_memory_region(0, 0, self.ram)
         self.board = Board(
             program.spec, self.vm, self.ledger, self.errors, self.kernel, self.console, self.net,
@@ -82,7 +82,7 @@ class Machine:
         self.memory, self.ports = self.board.memory, self.board.ports
         self.devices, self.windows = self.board.devices, self.board.windows
         self._load()
-        self.vcpu = self.vm.create_vcpu()
+        self.vcpu = self.accel.create_vcpu()
         try:
             self._reset_vcpu(registers or {})
         except BaseException:
@@ -92,15 +92,19 @@ class Machine:
         self.kernel.on_wake = self._end_slice_soon
         self._connect_wire(arrivals if arrivals is not None else Arrivals())
 
-    def run(self, max_instructions: int = DEFAULT_BUDGET) -> Ending:
-        """Run until the guest ends or has executed `max_instructions`.
+    def run(
+        self, max_instructions: int = DEFAULT_BUDGET, max_seconds: float | None = DEFAULT_SECONDS
+    ) -> Ending:
+        """Run until the guest ends or its time is up.
 
+        That is after `max_instructions` where they are counted, and where they are not (on
+        Linux's KVM) after `max_seconds`.
         Raises KeyboardInterrupt if Ctrl-C was pressed meanwhile, once the guest has left.
         """
-        self.vcpu.deadline = max_instructions
         self.board.start()
         with kicked_by_ctrl_c(self.vcpu):
-            ending = kvm_cpu_exec(self.vcpu, self.memory, self.ports, self.kernel)
+            with self.accel.running(Limits(max_instructions, max_seconds)):
+                ending = kvm_cpu_exec(self.vcpu, self.memory, self.ports, self.kernel)
             self.kernel.run_others()  # what the guest has asked for, but not waited for
         self._look_back(ending)
         return ending
@@ -116,15 +120,15 @@ class Machine:
 
             report_waiting_frames(self)
 
-    def _instruction_pointer(self) -> int:
+    def _instruction_pointer(self) -> int | None:
         """Where the guest stands: behind its last instruction, but on the HLT it sleeps in."""
+        if self.vcpu.is_in_guest:
+            return None
         return self.vcpu.linear_rip() - int(self.vcpu.asleep)
 
     def _end_slice_soon(self) -> None:
         """Another thread has been woken: the vCPU's time slice gets an end."""
-        vcpu = self.vcpu
-        if vcpu.timing.slice_end is None:
-            vcpu.timing.slice_end = vcpu.instructions + TIME_SLICE
+        self.vcpu.shorten_slice(TIME_SLICE)
 
     def _connect_wire(self, arrivals: Arrivals) -> None:
         """What comes in from the network: frames by the clock, answers, a real tap, a console."""
@@ -132,9 +136,7 @@ class Machine:
         if frames == "wire":
             self.net.start_sender(timers, burst=arrivals.burst, interval=arrivals.interval)
         elif frames == "requests":
-            self.net.start_requester(
-                timers, lambda: self.vcpu.timing.now, interval=arrivals.interval
-            )
+            self.net.start_requester(timers, lambda: self.vcpu.time, interval=arrivals.interval)
         for tap in self.net.real_files:
             self.kernel.poller.add(tap)
         for terminal in self.console.real_files:
@@ -143,6 +145,7 @@ class Machine:
     def close(self) -> None:
         """End the virtual machine."""
         self.vm.close()
+        self.kernel.close()
 
     def __enter__(self) -> Machine:
         return self

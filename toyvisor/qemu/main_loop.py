@@ -27,14 +27,19 @@ class MainLoop:
 
     __slots__ = ("_bottom_halves", "_handlers", "_ledger", "_scheduler", "_waits", "notifier")
 
-    def __init__(self, ledger: Ledger, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        scheduler: Scheduler,
+        eventfd2: Callable[[str], EventFd] = EventFd,
+    ) -> None:
         self._ledger = ledger
         self._scheduler = scheduler
         self._handlers: dict[PolledFile, Handler] = {}
         self._bottom_halves: dict[Handler, None] = {}
         self._waits = False
         #: Gets the loop out of ppoll() when another thread has work for it (aio_notify).
-        self.notifier = EventFd("aio-context")
+        self.notifier = eventfd2("aio-context")
         scheduler.add(self)
         self._poll(self.notifier, self._clear_notifier)
 

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from toyvisor.exit_reasons import ExitReason
 from toyvisor.kvm.api import InternalError, KvmExit, KvmRegs
+from toyvisor.qemu.accel import AccelName
 from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.vcpu_thread import Ending, Outcome
+from toyvisor.trace.ledger import Ledger
 
 EXIT_HALTED, EXIT_FAILED, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 124, 130
 _HLT = b"\xf4"
@@ -56,10 +58,13 @@ class RunResult(NamedTuple):
     outcome: Outcome
     explanation: str
     location: str
-    instructions: int
+    #: None where nobody counts them.
+    instructions: int | None
     console: str
     vmx_exits: dict[str, int]
     exits_by_reason: dict[str, int]
+    #: Vmexits of every kind.
+    total_exits: int
     userspace_exits: int
     userspace_by_reason: dict[str, int]
     copies_by_hop: dict[str, tuple[int, int]]
@@ -79,11 +84,8 @@ class RunResult(NamedTuple):
     mistakes_count: int
     #: Frames that the program was given to send.
     frames_given: int
-
-    @property
-    def total_exits(self) -> int:
-        """Vmexits of every kind."""
-        return sum(self.vmx_exits.values())
+    #: What Linux's KVM counted by itself, by its own names; None with the toy's, or if it did not.
+    kvm_stats: dict[str, int] | None
 
     @property
     def lightweight_exits(self) -> int:
@@ -113,7 +115,7 @@ class RunResult(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
-        return {
+        found: dict[str, Any] = {
             "program": self.program,
             "accel": self.accel,
             "outcome": str(self.outcome),
@@ -162,12 +164,61 @@ class RunResult(NamedTuple):
                 for mistake in self.mistakes
             ],
         }
+        if self.kvm_stats is not None:
+            found["kvm_stats"] = self.kvm_stats
+        return found
 
 
 def collect(machine: Machine, ending: Ending) -> RunResult:
     """Read the counters of a machine that has run."""
     ledger = machine.ledger
     regs = machine.vcpu.get_regs()
+    stats = machine.accel.kvm_stats
+    if machine.accel.name is AccelName.TOY:
+        vmx, by_reason = _exits_by_reason(machine)
+        total, injected = sum(vmx.values()), ledger.injected
+    else:
+        vmx, by_reason = {}, _userspace_exits_by_reason(ledger)
+        counted = stats or {}
+        total = counted.get("exits", ledger.userspace_exits)
+        injected = counted.get("irq_injections", 0)
+    return RunResult(
+        program=machine.program.name,
+        accel=machine.accel.name,
+        outcome=ending.outcome,
+        explanation=ending.explanation + _hint_of_the_end(machine, ending),
+        location=_ending_place(machine, ending),
+        instructions=machine.vcpu.instructions,
+        console=machine.console.text,
+        vmx_exits=vmx,
+        exits_by_reason=by_reason,
+        total_exits=total,
+        userspace_exits=ledger.userspace_exits,
+        userspace_by_reason={
+            kvm_exit_name(number): count for number, count in enumerate(ledger.userspace) if count
+        },
+        copies_by_hop={hop.name: (hop.count, hop.bytes) for hop in ledger.hops if hop.count},
+        syscalls=dict(ledger.syscalls),
+        ring_reads=ledger.ring_reads,
+        ring_writes=ledger.ring_writes,
+        ring_bytes=ledger.ring_bytes,
+        injected=injected,
+        suppressed=ledger.suppressed,
+        context_switches=ledger.context_switches,
+        sent=machine.net.sent,
+        received=machine.net.received,
+        dropped=machine.net.dropped,
+        registers={name: getattr(regs, name) for name, *_ in KvmRegs._fields_},
+        mistakes=_mistakes(machine),
+        mistakes_count=machine.errors.count,
+        frames_given=machine.frames_given,
+        kvm_stats=stats,
+    )
+
+
+def _exits_by_reason(machine: Machine) -> tuple[dict[str, int], dict[str, int]]:
+    """The toy's vmexits by VMX reason, and by the names for them."""
+    ledger = machine.ledger
     by_reason: dict[str, int] = {}
     vmx: dict[str, int] = {}
     for number, count in enumerate(ledger.exits):
@@ -184,36 +235,21 @@ def collect(machine: Machine, ending: Ending) -> RunResult:
         by_reason["mmio"] -= 1
         if not by_reason["mmio"]:
             del by_reason["mmio"]
-    return RunResult(
-        program=machine.program.name,
-        accel="toy",
-        outcome=ending.outcome,
-        explanation=ending.explanation + _hint_of_the_end(machine, ending),
-        location=_ending_place(machine, ending),
-        instructions=machine.vcpu.instructions,
-        console=machine.console.text,
-        vmx_exits=vmx,
-        exits_by_reason=by_reason,
-        userspace_exits=ledger.userspace_exits,
-        userspace_by_reason={
-            KvmExit(number).name: count for number, count in enumerate(ledger.userspace) if count
-        },
-        copies_by_hop={hop.name: (hop.count, hop.bytes) for hop in ledger.hops if hop.count},
-        syscalls=dict(ledger.syscalls),
-        ring_reads=ledger.ring_reads,
-        ring_writes=ledger.ring_writes,
-        ring_bytes=ledger.ring_bytes,
-        injected=ledger.injected,
-        suppressed=ledger.suppressed,
-        context_switches=ledger.context_switches,
-        sent=machine.net.sent,
-        received=machine.net.received,
-        dropped=machine.net.dropped,
-        registers={name: getattr(regs, name) for name, *_ in KvmRegs._fields_},
-        mistakes=_mistakes(machine),
-        mistakes_count=machine.errors.count,
-        frames_given=machine.frames_given,
-    )
+    return vmx, by_reason
+
+
+def _userspace_exits_by_reason(ledger: Ledger) -> dict[str, int]:
+    """What QEMU saw of Linux's vmexits: the reason of each of the others only Linux knows."""
+    return {
+        kvm_exit_name(number).lower().replace("_", "-"): count
+        for number, count in enumerate(ledger.userspace)
+        if count
+    }
+
+
+def kvm_exit_name(number: int) -> str:
+    """KVM_EXIT_*, without the prefix; the bare number of one that is not in KvmExit."""
+    return KvmExit(number).name if number in KvmExit.__members__.values() else str(number)
 
 
 def _ran_past_the_end(machine: Machine, ending: Ending) -> bool:
@@ -221,11 +257,10 @@ def _ran_past_the_end(machine: Machine, ending: Ending) -> bool:
     assembly = machine.program.assembly
     end = assembly.origin + len(assembly.image)
     vcpu = machine.vcpu
-    return (
-        ending.outcome is Outcome.INTERNAL_ERROR
-        and vcpu.ran_on
-        and end <= vcpu.last_branch_from() < vcpu.linear_rip()
-    )
+    if ending.outcome is not Outcome.INTERNAL_ERROR or not vcpu.ran_on:
+        return False
+    came_from = vcpu.last_branch_from()
+    return came_from is not None and end <= came_from < vcpu.linear_rip()
 
 
 def _hint_of_the_end(machine: Machine, ending: Ending) -> str:
@@ -245,7 +280,7 @@ def _ending_place(machine: Machine, ending: Ending) -> str:
         return source_place(machine, code[-1].address if code else rip)
     if listing.at(rip) is None:
         came_from = machine.vcpu.last_branch_from()
-        if listing.at(came_from) is not None:
+        if came_from is not None and listing.at(came_from) is not None:
             return source_place(machine, came_from)
     return source_place(machine, rip)
 
@@ -253,7 +288,7 @@ def _ending_place(machine: Machine, ending: Ending) -> str:
 def _was_asleep(machine: Machine, rip: int) -> bool:
     """Whether the last interrupt found the guest in HLT; and it is still there."""
     line = machine.program.assembly.listing.at(rip - 1)
-    came_here = machine.vcpu.events.interrupted_at == machine.vcpu.get_regs().rip
+    came_here = machine.vcpu.interrupted_at == machine.vcpu.get_regs().rip
     return came_here and line is not None and line.data == _HLT
 
 

@@ -16,7 +16,7 @@ from toyvisor.kvm.api import (
     InternalError,
     KvmExit,
 )
-from toyvisor.kvm.vcpu import Vcpu
+from toyvisor.kvm.file_descriptors import VcpuFd
 from toyvisor.qemu.address_space import AddressSpace
 
 
@@ -43,8 +43,8 @@ JUST_HLT = "the guest executed HLT"
 TIME_SLICE = 1_000
 
 
-def kvm_cpu_exec(vcpu: Vcpu, memory: AddressSpace, ports: AddressSpace, kernel: Kernel) -> Ending:
-    """Run the guest until it ends or its time is up (`vcpu.deadline`)."""
+def kvm_cpu_exec(vcpu: VcpuFd, memory: AddressSpace, ports: AddressSpace, kernel: Kernel) -> Ending:
+    """Run the guest until it ends or its time is up."""
     run = vcpu.kvm_run
     mmio, io = run.mmio, run.io
     _give_way(vcpu, kernel)
@@ -63,13 +63,13 @@ def kvm_cpu_exec(vcpu: Vcpu, memory: AddressSpace, ports: AddressSpace, kernel: 
                     access(io.port, run.mapping, offset, io.size)
             case KvmExit.HYPERCALL:
                 _handle_hypercall(vcpu)
-            case KvmExit.INTR if vcpu.timing.slice_is_over and not vcpu.asleep:
+            case KvmExit.INTR if vcpu.slice_is_over:
                 _give_way(vcpu, kernel)
             case reason:
                 return _ending(vcpu, reason)
 
 
-def _ending(vcpu: Vcpu, reason: int) -> Ending:
+def _ending(vcpu: VcpuFd, reason: int) -> Ending:
     """An exit that the guest does not come back from."""
     match reason:
         case KvmExit.HLT:
@@ -79,27 +79,23 @@ def _ending(vcpu: Vcpu, reason: int) -> Ending:
         case KvmExit.INTR if vcpu.asleep:
             return Ending(Outcome.HALTED, vcpu.explanation)
         case KvmExit.INTR:
-            what = f"the guest was still running after {vcpu.deadline:,} instructions"
-            return Ending(Outcome.BUDGET, what)
+            return Ending(Outcome.BUDGET, vcpu.time_is_up)
         case KvmExit.INTERNAL_ERROR:
             suberror = InternalError(vcpu.kvm_run.internal.suberror)
             what = f"KVM_INTERNAL_ERROR_{suberror.name}: {vcpu.explanation}"
             return Ending(Outcome.INTERNAL_ERROR, what)
-    raise AssertionError(f"KVM_EXIT {reason} is not handled")
+    return Ending(Outcome.INTERNAL_ERROR, vcpu.explanation)
 
 
-def _give_way(vcpu: Vcpu, kernel: Kernel) -> None:
+def _give_way(vcpu: VcpuFd, kernel: Kernel) -> None:
     """The time slice is over: the other threads run until they have nothing to do.
 
     Without work for another thread there are no slices, as in a kernel without a tick.
     """
-    if kernel.run_others_and_poll():
-        vcpu.timing.slice_end = vcpu.instructions + TIME_SLICE
-    else:
-        vcpu.timing.slice_end = None
+    vcpu.begin_slice(TIME_SLICE if kernel.run_others_and_poll() else None)
 
 
-def _handle_hypercall(vcpu: Vcpu) -> None:
+def _handle_hypercall(vcpu: VcpuFd) -> None:
     """KVM_HC_MAP_GPA_RANGE asks userspace to share or hide pages: nothing to do here."""
     hypercall = vcpu.kvm_run.hypercall
     assert hypercall.nr == Hypercall.MAP_GPA_RANGE

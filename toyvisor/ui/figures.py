@@ -54,6 +54,14 @@ def counted(value: float, one: str, many: str | None = None) -> str:
     return f"{text} {one if text == '1' else many or one + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time with its unit: "1.52 us", "285.00 ns", "3.10 ms"."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{seconds / scale:.2f} {unit}"
+    return f"{seconds / 1e-9:.2f} ns"
+
+
 def percent(fraction: float) -> str:
     """A part of 1: "88 %"; "<1 %" and ">99 %" where rounding would say none or all."""
     rounded = round(100 * fraction)

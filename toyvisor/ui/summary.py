@@ -25,6 +25,7 @@ _REASONS = {
     "interrupt-window": "interrupts are on again: one waits",
     "nmi-window": "an NMI can come in again: one waits",
     "task-switch": "a task gate: KVM would have to switch tasks",
+    "intr": "a signal: the guest's time is up",
     "internal-error": "KVM could not emulate the instruction",
 }
 _HOPS = {
@@ -117,8 +118,13 @@ def _facts(result: RunResult) -> list[RenderableType]:
 
 def _headline(result: RunResult, program: Program) -> Text:
     words, colour = _OUTCOMES[result.outcome]
+    if result.outcome is Outcome.BUDGET and result.instructions is None:
+        words = "time limit reached"
     text = Text(f"{result.program}: ") + Text(words, style=f"bold {colour}")
-    text += Text(f" after {_counted(result.instructions, 'instruction')}")
+    if result.instructions is None:
+        text += Text(", on Linux's KVM")
+    else:
+        text += Text(f" after {_counted(result.instructions, 'instruction')}")
     meant = _EXPECTED[program.spec.expect]
     if result.outcome is not meant and program.spec.expect != "halt":
         text += Text(f", but its machine block expects: {program.spec.expect}")
@@ -150,7 +156,7 @@ def _exits(result: RunResult) -> list[RenderableType]:
     )
     table = _table("reason", "exits")
     for name, count in sorted(result.exits_by_reason.items(), key=lambda item: -item[1]):
-        table.add_row(name, f"{count:,}", _REASONS[name])
+        table.add_row(name, f"{count:,}", _REASONS.get(name, ""))
     return [heading, table] if result.total_exits else [heading]
 
 

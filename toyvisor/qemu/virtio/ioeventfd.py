@@ -15,6 +15,7 @@ virtio_device_start_ioeventfd_impl() and virtio_queue_host_notifier_read().
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from toyvisor.errors import UsageError
@@ -53,10 +54,16 @@ class KvmVm(Protocol):
 class KvmWiring:
     """What a transport must know to be wired to KVM: where it sits, and who runs beside it."""
 
-    __slots__ = ("base", "gsi", "main_loop", "scheduler", "vm")
+    __slots__ = ("base", "eventfd2", "gsi", "main_loop", "scheduler", "vm")
 
     def __init__(
-        self, vm: KvmVm, base: int, gsi: int, main_loop: MainLoop, scheduler: Scheduler
+        self,
+        vm: KvmVm,
+        base: int,
+        gsi: int,
+        main_loop: MainLoop,
+        scheduler: Scheduler,
+        eventfd2: Callable[[str], EventFd] = EventFd,
     ) -> None:
         self.vm = vm
         #: guest-physical address of the transport's registers
@@ -64,6 +71,8 @@ class KvmWiring:
         self.gsi = gsi
         self.main_loop = main_loop
         self.scheduler = scheduler
+        #: how the host's kernel makes an eventfd of a name
+        self.eventfd2 = eventfd2
 
 
 class HostNotifiers:
@@ -80,7 +89,7 @@ class HostNotifiers:
     def assign(self) -> None:
         """From now on a kick ends in KVM (virtio_bus_set_host_notifier)."""
         for slot in self._device.queues:
-            eventfd = EventFd(f"{self._device.name}.{slot.name} kick")
+            eventfd = self._wiring.eventfd2(f"{self._device.name}.{slot.name} kick")
             self._wiring.vm.ioeventfd(eventfd, self._address, _NOTIFY_SIZE, slot.index)
             self._note("KVM_IOEVENTFD")
             self.eventfds.append(eventfd)
@@ -180,7 +189,7 @@ def connect(
     """
     device = transport.device
     if irqfd or vhost:
-        eventfd = EventFd(f"{device.name} irqfd")
+        eventfd = wiring.eventfd2(f"{device.name} irqfd")
         wiring.vm.irqfd(eventfd, wiring.gsi)
         transport.irqfd = eventfd
     if vhost:

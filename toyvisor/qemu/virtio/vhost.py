@@ -95,7 +95,7 @@ class VhostNetService:
         context = device.context
         self.vhost = VhostNet(context.ledger, context.memory, wiring.scheduler)
         self.vhost.on_error = self._vq_err
-        self._err = EventFd(f"{device.name} err")
+        self._err = wiring.eventfd2(f"{device.name} err")
         self._errors: list[GuestError] = []
         #: whether vhost has the queues
         self.started = False
@@ -153,7 +153,7 @@ class VhostNetService:
         if device.client is not None:
             device.client.suspend()
         self._host_notifiers.assign()
-        self._err = EventFd(f"{device.name} err")
+        self._err = self._wiring.eventfd2(f"{device.name} err")
         self._wiring.main_loop.set_fd_handler(self._err, self._error_notifier_read)
         self._ioctl("VHOST_SET_FEATURES")
         self.vhost.set_features(device.features)
@@ -182,7 +182,7 @@ class VhostNetService:
         context, index = self._device.context, slot.index
         assert slot.ring is not None
         slot.ring.stop()  # QEMU's own end of it
-        call = EventFd(f"{self._device.name}.{slot.name} call")
+        call = self._wiring.eventfd2(f"{self._device.name}.{slot.name} call")
         self._wiring.vm.irqfd(call, self._wiring.gsi)
         self._ioctl("KVM_IRQFD")
         used = context.memory.view(slot.config.device, 4)

@@ -1,0 +1,222 @@
+"""The host's kernel for a guest on Linux's KVM: time is real, and there are two threads.
+
+The toy's host has one processor, and everybody on it takes turns in a fixed order. Linux's KVM runs
+the guest on a processor of its own, so here is a second thread for all others: QEMU's
+main loop, vhost, the network's clock. What they share with the vCPU's thread belongs to whoever
+holds `lock`; the vCPU's thread lets it go while the guest runs. In QEMU that is the big lock
+(bql_lock; docs/devel/multiple-iothreads.rst).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from toyvisor.errors import UsageError
+from toyvisor.host.kernel import Kernel
+from toyvisor.host.real_eventfd import RealEventFd, RealEventFds
+from toyvisor.trace.ledger import Ledger
+
+#: Units of the machine's time in a second: guest instructions of the toy, whose PIT ticks every
+#: four (kvm/i8254_registers.py).
+UNITS_PER_SECOND = 4 * 1_193_182
+#: How long a guest runs before somebody looks whether it sleeps for good; and, if it does not,
+#: before he looks again: longer than the PIT's longest period, 55 ms.
+FIRST_LOOK, NEXT_LOOK = 0.005, 0.065
+
+
+class RealVcpu(Protocol):
+    """A vCPU that runs on a processor of its own."""
+
+    @property
+    def crossings(self) -> int:
+        """Counts entries into the guest and exits; odd while it runs."""
+        ...
+
+    def look(self) -> None:
+        """Have it see whether the guest sleeps for good."""
+        ...
+
+    def kick(self) -> None:
+        """Out of the guest, for good."""
+        ...
+
+
+class SignalPipe:
+    """Where a byte comes in for each signal, with its number (signal.set_wakeup_fd)."""
+
+    has_waiters = True
+
+    __slots__ = ("_ends", "numbers")
+
+    def __init__(self) -> None:
+        self._ends = os.pipe()
+        for end in self._ends:
+            os.set_blocking(end, False)
+        #: the signals that have come
+        self.numbers = b""
+
+    @property
+    def write_end(self) -> int:
+        """For set_wakeup_fd."""
+        return self._ends[1]
+
+    def fileno(self) -> int:
+        """The read end."""
+        return self._ends[0]
+
+    def wake_up(self) -> None:
+        """Take the bytes."""
+        self.numbers += os.read(self._ends[0], 256)
+
+    def close(self) -> None:
+        """Close both ends."""
+        for end in self._ends:
+            os.close(end)
+
+
+class RealTimeKernel(Kernel):
+    """Scheduler, timers and real files of one machine, in real time."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger)
+        self.lock = threading.Lock()
+        self._eventfds = RealEventFds()
+        self._doorbell = self._eventfds.create("doorbell")
+        self._signals = SignalPipe()
+        for file in (self._eventfds, self._signals):
+            self.poller.add(file)
+        self._start: float | None = None
+        self._is_over = False
+        self._failure: BaseException | None = None
+        #: the vCPU's crossings when somebody looked at it last
+        self._seen = -1
+
+    def eventfd2(self, name: str) -> RealEventFd:
+        """eventfd2(2): one of the real kernel's."""
+        return self._eventfds.create(name)
+
+    def now(self) -> int:
+        """The machine's time: how long it has run."""
+        if self._start is None:
+            return 0
+        return int((time.monotonic() - self._start) * UNITS_PER_SECOND)
+
+    @property
+    def awaits_input(self) -> bool:
+        """Whether somebody waits for a real file that is no eventfd."""
+        own = (self._eventfds, self._signals)
+        return any(file.has_waiters for file in self.poller.files if file not in own)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has anything to do, and nothing is to come from outside."""
+        return not (self.has_runnable or self.awaits_input or self.timers.next is not None)
+
+    # The vCPU's thread --------------------------------------------------------------------
+
+    def enter_guest(self) -> None:
+        """The vCPU's thread goes into the guest: the others may have what it had."""
+        self.lock.release()
+
+    def leave_guest(self) -> None:
+        """It is back, and waits for its turn."""
+        self.lock.acquire()
+
+    def _wake(self) -> None:
+        """The vCPU's thread has work for another one."""
+        self._doorbell.signal()
+
+    @contextmanager
+    def running(self, vcpu: RealVcpu, seconds: float | None, sig_ipi: int) -> Iterator[None]:
+        """Around a run of `vcpu`, which ends after `seconds` at the latest (None: never).
+
+        Raises UsageError outside of the main thread, the only one that Python lets signals
+        get out of a system call.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            raise UsageError("a guest on Linux's KVM runs in the main thread only")
+        before = signal.signal(sig_ipi, lambda _number, _frame: None)
+        wakeup = signal.set_wakeup_fd(self._signals.write_end, warn_on_full_buffer=False)
+        self._start = time.monotonic()
+        others = threading.Thread(
+            target=self._run_beside, args=(vcpu, seconds, sig_ipi), name="host", daemon=True
+        )
+        self.lock.acquire()
+        others.start()
+        try:
+            yield
+        finally:
+            self._is_over = True
+            self.lock.release()
+            self._doorbell.signal()
+            others.join()
+            signal.set_wakeup_fd(wakeup)
+            signal.signal(sig_ipi, before if before is not None else signal.SIG_DFL)
+        if self._failure is not None:
+            raise self._failure
+
+    # The other thread -----------------------------------------------------------------------
+
+    def _run_beside(self, vcpu: RealVcpu, seconds: float | None, sig_ipi: int) -> None:
+        """All others, until the run is over."""
+        try:
+            deadline = None if seconds is None else time.monotonic() + seconds
+            patience = 0.0
+            while not self._is_over:
+                ready = self.poller.ready(self._timeout(patience, deadline))
+                with self.lock:
+                    if self._is_over:
+                        return
+                    for file in ready:
+                        file.wake_up()
+                    self.run_others()
+                    if deadline is not None and time.monotonic() >= deadline:
+                        vcpu.kick()
+                        return
+                    if self._signals.numbers.strip(bytes([sig_ipi])):
+                        vcpu.look()  # Python handles it once the thread is out of the kernel
+                    self._signals.numbers = b""
+                    patience = self._look_at(vcpu)
+        except BaseException as failure:
+            self._failure = failure
+            vcpu.kick()
+
+    def run_others(self) -> bool:
+        """Let the others do what is due, and what there is to do."""
+        self._doorbell.read()
+        self.timers.run_due(self.now())
+        self._eventfds.wake_up()
+        return super().run_others()
+
+    def _timeout(self, patience: float, deadline: float | None) -> float:
+        """Seconds until the next timer, the deadline, or a look at the vCPU."""
+        if self.has_runnable:
+            return 0.0
+        left = [patience]
+        if deadline is not None:
+            left.append(deadline - time.monotonic())
+        if self.timers.next is not None:
+            left.append((self.timers.next - self.now()) / UNITS_PER_SECOND)
+        return max(0.0, min(left))
+
+    def _look_at(self, vcpu: RealVcpu) -> float:
+        """Has it been in the guest since the last time? Returns how long to wait for the next."""
+        crossings = vcpu.crossings
+        if not crossings & 1 or crossings != self._seen:
+            self._seen = crossings
+            return FIRST_LOOK
+        if not self.is_idle:
+            return NEXT_LOOK
+        vcpu.look()
+        return NEXT_LOOK
+
+    def close(self) -> None:
+        """Close the eventfds, and the pipe."""
+        self._eventfds.close()
+        self._signals.close()
