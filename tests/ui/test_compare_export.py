@@ -91,6 +91,8 @@ def test_csv_has_a_line_for_each_row_and_names_that_stay(experiment):
         "copies_share", "ring_accesses_share", "guest_instructions_share",
         "context_switches_share", "interrupts_share", "set_up_exits", "set_up_instructions",
         "pattern", "part", "program",
+        "measured_ns_per_packet", "measured_kvm_run_ns_per_packet",
+        "measured_userspace_returns_per_packet",
     )  # fmt: skip
     first, last = rows[0], rows[-1]
     assert (first["setup"], first["size"], first["batch"]) == ("mmio-nic", "64", "")

@@ -104,16 +104,15 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         nargs="+",
         type=_whole(14, 1514),
-        default=[64, 256, 1024, 1500],
-        help="bytes in a frame (default: 64 256 1024 1500)",
+        help="bytes in a frame (default: 64 256 1024 1500; with --accel both 64 1500)",
     )
     parser.add_argument(
         "--batch",
         metavar="N",
         nargs="+",
         type=_whole(1, 4000),
-        default=[1, 8, 64],
-        help="packets that are sent, or come in, one close behind the other (default: 1 8 64)",
+        help="packets that are sent, or come in, one close behind the other (default: 1 8 64; with "
+        "--accel both 1 64)",
     )
     parser.add_argument(
         "--pattern",
@@ -123,6 +122,12 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(_PATTERNS),
         help=f"who sends, and when: {', '.join(_PATTERNS)} (default: all)",
     )
+    parser.add_argument(
+        "--accel",
+        choices=("toy", "both"),
+        default="toy",
+        help="toy: count; both: measure, too, on Linux's KVM (takes a minute or two)",
+    )
     parser.add_argument("--costs", metavar="FILE", help="your own cost table (TOML)")
     parser.add_argument(
         "--print-costs", action="store_true", help="print the cost table, with its sources"
@@ -131,6 +136,20 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--json", action="store_true", help="print one JSON object")
     output.add_argument("--csv", action="store_true", help="print comma-separated values")
     parser.add_argument("--svg", metavar="FILE", help="also write a figure")
+
+
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="keep the table there, as TOML (- for stdout)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--seconds",
+        metavar="S",
+        type=_seconds,
+        default=3.0,
+        help="how long to measure, about (default: 3)",
+    )
 
 
 def _asm_arguments(parser: argparse.ArgumentParser) -> None:
@@ -213,6 +232,8 @@ examples:
   toyvisor run virtio_net_rx --device virtio-net,vhost=on    the same guest, another way
   echo hello | toyvisor run keyboardless_echo --input -
   toyvisor run spin --max-instructions 1000000; echo $?      124
+  toyvisor run hello_serial --accel kvm                      on Linux's KVM
+  toyvisor run hello_serial --accel both                     are they the same?
   toyvisor run mmio_nic_tx --json | python -m json.tool""",
         _run_arguments,
     ),
@@ -224,8 +245,17 @@ examples:
   toyvisor compare --size 64 1500 --batch 1 32 --packets 100
   toyvisor compare --pattern receive request --size 1500
   toyvisor compare --svg figure.svg --csv > figures.csv
-  toyvisor compare --print-costs > my.toml; toyvisor compare --costs my.toml""",
+  toyvisor compare --print-costs > my.toml; toyvisor compare --costs my.toml
+  toyvisor compare --accel both --pattern transmit     counted, and measured""",
         _compare_arguments,
+    ),
+    "calibrate": Command(
+        "measure the cost table on this machine, with Linux's KVM",
+        """\
+examples:
+  toyvisor calibrate
+  toyvisor calibrate -o here.toml; toyvisor compare --costs here.toml""",
+        _calibrate_arguments,
     ),
     "asm": Command(
         "assemble a file",

@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from toyvisor.commands.output import check_writable, write_output
 from toyvisor.errors import UsageError
 from toyvisor.learn.cost_file import read_costs, shipped_costs
-from toyvisor.learn.experiment import run_experiment
+from toyvisor.learn.experiment import DEFAULT_BATCHES, DEFAULT_SIZES, run_experiment
 from toyvisor.learn.ladder import setups_of
 from toyvisor.learn.setups import Pattern
+
+if TYPE_CHECKING:
+    from toyvisor.learn.calibration import Calibration
+
+#: Measuring takes longer than counting.
+MEASURED_SIZES, MEASURED_BATCHES = (64, 1500), (1, 64)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -24,6 +32,10 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError("--svg - and --json or --csv both want standard output")
     check_writable(arguments.svg)
     costs = read_costs(arguments.costs) if arguments.costs else shipped_costs()
+    on_linux = arguments.accel == "both"
+    calibration = _calibrate() if on_linux else None
+    if calibration is not None and not arguments.costs:
+        costs = costs.changed(calibration.costs())
 
     from rich.console import Console
 
@@ -34,7 +46,17 @@ def main(arguments: argparse.Namespace) -> int:
     setups = setups_of(Pattern(name) for name in arguments.pattern)
     with progress_bar(Console(stderr=True)) as progress:
         experiment = run_experiment(
-            arguments.packets, arguments.size, arguments.batch, costs, progress, setups=setups
+            arguments.packets,
+            arguments.size or (MEASURED_SIZES if on_linux else DEFAULT_SIZES),
+            arguments.batch or (MEASURED_BATCHES if on_linux else DEFAULT_BATCHES),
+            costs,
+            progress,
+            setups=setups,
+            on_linux=on_linux,
+        )
+    if calibration is not None:
+        experiment = replace(
+            experiment, machine=calibration.machine, gigahertz=calibration.gigahertz
         )
     if arguments.json:
         print(json.dumps(to_json(experiment), indent=2))
@@ -48,3 +70,9 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.svg:
         write_output(arguments.svg, to_svg(experiment))
     return 0
+
+
+def _calibrate() -> Calibration:
+    from toyvisor.learn.calibration import calibrate
+
+    return calibrate()

@@ -202,6 +202,7 @@ GET_MP_STATE = _ior(0x98, ctypes.sizeof(MpState))
 NMI = _io(0x9A)
 SET_GUEST_DEBUG = _iow(0x9B, ctypes.sizeof(GuestDebug))
 ENABLE_CAP = _iow(0xA3, ctypes.sizeof(EnableCap))
+GET_TSC_KHZ = _io(0xA3)
 GET_STATS_FD = _io(0xCE)
 
 # KVM_CAP_*

@@ -35,6 +35,16 @@ def read_costs(path: str | Path) -> CostTable:
     return shipped.changed({key: _cited(cost, shipped[key], name) for key, cost in costs.items()})
 
 
+def to_toml(costs: Mapping[str, Cost], heading: str) -> str:
+    """A file that read_costs() reads, `heading` its comment."""
+    lines = [f"# {line}".rstrip() for line in heading.splitlines()]
+    for key, cost in costs.items():
+        source = cost.source.replace("\\", "\\\\").replace('"', '\\"')
+        lines += ["", f"[{key}]", f"cycles = {cost.cycles:.6g}", f'basis = "{cost.basis}"']
+        lines.append(f'source = "{source}"')
+    return "\n".join(lines) + "\n"
+
+
 def _cited(cost: Cost, shipped: Cost, name: str) -> Cost:
     """Where a shipped figure was changed but its source left, the source is the file."""
     if cost.cycles != shipped.cycles and cost.source == shipped.source:

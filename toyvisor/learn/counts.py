@@ -59,7 +59,7 @@ Hops = Mapping[str, tuple[int, int]]
 def counts_of(result: RunResult) -> Counts:
     """The counts of one run."""
     figures: dict[str, Any] = {
-        "instructions": result.instructions,
+        "instructions": result.instructions or 0,
         "exits": result.total_exits,
         "mmio_exits": result.exits_by_reason.get("mmio", 0),
         "userspace_returns": result.userspace_exits,

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program
@@ -34,6 +35,9 @@ from toyvisor.learn.frames import numbered_frames
 from toyvisor.learn.measure import Measurement, load, measure, most_in_a_batch
 from toyvisor.learn.setups import SETUPS, Pattern, Setup
 from toyvisor.qemu.frame_table import MAX_FRAMES
+
+if TYPE_CHECKING:
+    from toyvisor.learn.on_linux import Measured
 
 DEFAULT_PACKETS = 64
 #: Bytes of Ethernet frame, from the first byte of the destination; no FCS.
@@ -62,7 +66,7 @@ class Row:
 
     `set_up` is what the run without packets counted (on the ladder: with those that are not
     counted), `sending` what the packets added, all of them together; `hops` are the copies and
-    bytes they added, by hop.
+    bytes they added, by hop. `measured` is what a packet took on Linux's KVM, if somebody asked.
     """
 
     setup: Setup
@@ -73,6 +77,7 @@ class Row:
     sending: Counts
     hops: Hops
     estimate: Estimate
+    measured: Measured | None = None
 
     def per_packet(self, quantity: str) -> float:
         """A count of `sending` for one packet."""
@@ -104,6 +109,9 @@ class Experiment:
     batches: tuple[int, ...]
     rows: tuple[Row, ...]
     costs: CostTable
+    #: where it was measured, too, and the cycles in a nanosecond there
+    machine: str = ""
+    gigahertz: float | None = None
 
     def of_size(self, size: int) -> list[Row]:
         """The rows of one packet size."""
@@ -153,10 +161,12 @@ def run_experiment(
     progress: Progress | None = None,
     *,
     setups: Sequence[Setup] = SETUPS,
+    on_linux: bool = False,
 ) -> Experiment:
-    """Run every setup with every size and batch, and count.
+    """Run every setup with every size and batch, and count; `on_linux`: and measure.
 
-    Raises UsageError for numbers that make no experiment, ExperimentError if a run fails.
+    Raises UsageError for numbers that make no experiment, ExperimentError if a run fails, and
+    MachineError if there is no Linux's KVM to measure on.
     """
     costs = cost_table if cost_table is not None else shipped_costs()
     sizes, batches = tuple(dict.fromkeys(sizes)), tuple(dict.fromkeys(batches))
@@ -164,7 +174,7 @@ def run_experiment(
     _check_usage(packets, sizes, batches)
     _check_batches(setups, programs, batches)
     work = [
-        _Climb(setup, program, setup.batches(batches), packets)
+        _Climb(setup, program, setup.batches(batches), packets, on_linux=on_linux)
         for setup, program in zip(setups, programs, strict=True)
     ]
     steps = _Steps(progress, sum(one.runs(len(sizes)) for one in work))
@@ -182,17 +192,25 @@ class _Climb:
     """The runs of one setup."""
 
     def __init__(
-        self, setup: Setup, program: Program, batches: list[int | None], packets: int
+        self,
+        setup: Setup,
+        program: Program,
+        batches: list[int | None],
+        packets: int,
+        *,
+        on_linux: bool,
     ) -> None:
         self.setup = setup
         self._program = program
         self._batches = batches
         self._packets = packets
+        self._on_linux = on_linux
         self._empty: dict[int | None, Measurement] = {}
 
     def runs(self, sizes: int) -> int:
         """How many runs there will be."""
-        return len(self._batches) * (sizes + (1 if self.setup.rung is None else sizes))
+        of_a_size = 1 + int(self._on_linux)
+        return len(self._batches) * (sizes * of_a_size + (1 if self.setup.rung is None else sizes))
 
     def rows(self, size: int, costs: CostTable, steps: _Steps) -> list[Row]:
         """The rows of one size."""
@@ -213,7 +231,13 @@ class _Climb:
         sending = full.counts - empty.counts
         hops = hop_difference(full.hops, empty.hops)
         estimate = costs.estimate(sending, packets)
-        return Row(setup, size, batch, packets, empty.counts, sending, hops, estimate)
+        measured = None
+        if self._on_linux:
+            from toyvisor.learn.on_linux import measure_on_linux
+
+            steps.next(f"on Linux's KVM: {setup.title}, {size} bytes")
+            measured = measure_on_linux(setup, self._program, batch, frames[:first], frames)
+        return Row(setup, size, batch, packets, empty.counts, sending, hops, estimate, measured)
 
 
 def _check_usage(packets: int, sizes: Sequence[int], batches: Sequence[int]) -> None:

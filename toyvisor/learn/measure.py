@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from toyvisor.errors import ToyvisorError
@@ -12,6 +13,7 @@ from toyvisor.learn.counts import Counts, Hops, counts_of
 from toyvisor.learn.frames import turned_round
 from toyvisor.learn.setups import Pattern, Setup
 from toyvisor.memory import PAGE_SIZE
+from toyvisor.qemu.accel import AccelName
 from toyvisor.qemu.frame_table import FRAME_TABLE_END
 from toyvisor.qemu.machine import Arrivals, Machine
 from toyvisor.qemu.result import RunResult, collect
@@ -20,6 +22,8 @@ from toyvisor.qemu.vcpu_thread import Outcome
 #: Guest instructions a run may take: for the set-up, for a packet, for each of its bytes.
 #: Many times what the slowest driver takes; a driver that hangs ends here.
 _BUDGET, _PER_PACKET, _PER_BYTE = 1_000_000, 10_000, 50
+#: On Linux's KVM, whose instructions nobody counts: again many times what the slowest takes.
+_SECONDS = 60.0
 _FRAME_ALIGNMENT = 16
 #: Time units from one packet that comes in to the next: enough for the slowest driver to be
 #: asleep again. They cost nothing, as nobody counts while the guest sleeps.
@@ -60,6 +64,24 @@ def measure(
     Raises ExperimentError unless the guest halted, broke no rule of a device, and sent,
     received or answered exactly `frames`, in order.
     """
+    result = run_setup(setup, program, batch, frames)
+    return Measurement(counts_of(result), result.copies_by_hop)
+
+
+def run_setup(
+    setup: Setup,
+    program: Program,
+    batch: int | None,
+    frames: Sequence[bytes],
+    *,
+    accel: AccelName = AccelName.TOY,
+    pause: int = _PAUSE,
+    watch: Callable[[Machine], AbstractContextManager[object]] = nullcontext,
+) -> RunResult:
+    """One run, checked as measure() says. `pause`: time units between packets that come in.
+
+    `watch` is entered around the guest's run, when the machine has been built.
+    """
     registers = {}
     if setup.batch_register is not None and batch is not None:
         registers[setup.batch_register] = batch
@@ -71,11 +93,14 @@ def measure(
         NetBackend(frames),
         registers=registers,
         options=setup.options,
-        arrivals=Arrivals(burst, burst * _PAUSE),
+        arrivals=Arrivals(burst, burst * pause),
+        accel=accel,
     ) as machine:
-        result = collect(machine, machine.run(budget))
+        with watch(machine):
+            ending = machine.run(budget, _SECONDS)
+        result = collect(machine, ending)
     _check(setup, batch, frames, result)
-    return Measurement(counts_of(result), result.copies_by_hop)
+    return result
 
 
 def _roomy(program: Program, frames: Sequence[bytes]) -> Program:

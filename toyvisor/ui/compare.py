@@ -51,6 +51,8 @@ def render(experiment: Experiment, console: Console) -> None:
         _looking(experiment.looking, console, glyphs)
     if experiment.ladder.rows:
         _ladder(experiment.ladder, console, glyphs)
+    if experiment.machine:
+        _measured(experiment, console)
     _costs(experiment, console)
     _words(console, "What this shows", what_it_shows(experiment))
     _words(console, "What it does not show", what_it_does_not_show(experiment))
@@ -96,6 +98,15 @@ def _ladder(experiment: Experiment, console: Console, glyphs: Glyphs) -> None:
     )
 
 
+def _measured(experiment: Experiment, console: Console) -> None:
+    """What it took on Linux's KVM."""
+    from toyvisor.ui.compare_measured import about, measured_table
+
+    _heading(console, f"Measured: {experiment.machine}")
+    console.print(measured_table(experiment))
+    _paragraph(console, note(about(experiment)), indent=0)
+
+
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Progress | None]:
     """A progress callback that draws on `console` (standard error); None if no one watches."""
@@ -139,7 +150,8 @@ def _chart(console: Console, title: str, lines: list[Text]) -> None:
 
 
 def _costs(experiment: Experiment, console: Console) -> None:
-    _heading(console, "What one of each costs: an estimate, not a measurement")
+    how = "measured where it says here" if experiment.machine else "an estimate, not a measurement"
+    _heading(console, f"What one of each costs: {how}")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("cost", no_wrap=True)
     table.add_column("cycles", justify="right", no_wrap=True)

@@ -29,7 +29,7 @@ def to_json(experiment: Experiment) -> dict[str, Any]:
     Counts of `set_up` and `sending` are whole numbers of a whole run; `per_packet` and
     `estimate` are for one packet, the latter in cycles.
     """
-    return {
+    found: dict[str, Any] = {
         "experiment": "compare",
         "format": FORMAT,
         "packets": experiment.packets,
@@ -52,10 +52,13 @@ def to_json(experiment: Experiment) -> dict[str, Any]:
         "shows": _findings(what_it_shows(experiment)),
         "does_not_show": _findings(what_it_does_not_show(experiment)),
     }
+    if experiment.machine:
+        found |= {"machine": experiment.machine, "gigahertz": experiment.gigahertz}
+    return found
 
 
 def _row(row: Row) -> dict[str, Any]:
-    return {
+    found: dict[str, Any] = {
         "pattern": str(row.setup.pattern),
         "part": _part(row),
         "setup": row.setup.name,
@@ -78,6 +81,9 @@ def _row(row: Row) -> dict[str, Any]:
             "fractions": row.estimate.fractions(),
         },
     }
+    if row.measured is not None:
+        found["measured"] = row.measured.to_json()
+    return found
 
 
 def _part(row: Row) -> str:
@@ -96,6 +102,10 @@ def _share(name: str) -> Callable[[Row], object]:
     return lambda row: row.estimate.fractions()[name]
 
 
+def _measured(row: Row, name: str) -> object:
+    return "" if row.measured is None else getattr(row.measured, name)
+
+
 _COLUMNS: dict[str, Callable[[Row], object]] = {
     "setup": lambda row: row.setup.name,
     "size": lambda row: row.size,
@@ -110,6 +120,9 @@ _COLUMNS: dict[str, Callable[[Row], object]] = {
     "pattern": lambda row: str(row.setup.pattern),
     "part": _part,
     "program": lambda row: row.setup.program,
+    "measured_ns_per_packet": lambda row: _measured(row, "cpu_ns"),
+    "measured_kvm_run_ns_per_packet": lambda row: _measured(row, "kvm_run_ns"),
+    "measured_userspace_returns_per_packet": lambda row: _measured(row, "userspace_returns"),
 }
 
 CSV_COLUMNS: tuple[str, ...] = tuple(_COLUMNS)

@@ -59,7 +59,13 @@ def duration(seconds: float) -> str:
     for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= scale:
             return f"{seconds / scale:.2f} {unit}"
-    return f"{seconds / 1e-9:.2f} ns"
+    nanoseconds = seconds / 1e-9
+    return f"{nanoseconds:.2f} ns" if nanoseconds >= 0.1 else f"{nanoseconds:.2g} ns"
+
+
+def microseconds(nanoseconds: float) -> str:
+    """A measured time in microseconds, without its unit; "~0" for less than nothing (noise)."""
+    return figure(float(f"{nanoseconds / 1000:.3g}")) if nanoseconds > 0 else "~0"
 
 
 def percent(fraction: float) -> str:
