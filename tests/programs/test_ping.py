@@ -12,6 +12,8 @@ import time
 import pytest
 from own_net import OwnNet, why_not
 
+from toyvisor.kvm import linux
+
 pytestmark = pytest.mark.slow
 
 ADDRESS, NEIGHBOUR = "10.0.0.2", "10.0.0.1"
@@ -24,6 +26,12 @@ RESPONDERS = {
     "vhost": ("ping_responder", ("--device", "virtio-net,vhost=on")),
     "mmio-nic": ("mmio_nic_ping_responder", ()),
 }
+REAL = {
+    f"{way} on Linux's KVM": (program, (*options, "--accel", "kvm"))
+    for way, (program, options) in RESPONDERS.items()
+}
+WAYS = RESPONDERS | (REAL if linux.why_not() is None else {})
+SOME = [way for way in WAYS if way.partition(" on ")[0] in ("virtio-net", "vhost", "mmio-nic")]
 
 
 class Responder:
@@ -92,7 +100,7 @@ def respond(net):
     started = []
 
     def respond(way: str) -> Responder:
-        responder = Responder(net, *RESPONDERS[way])
+        responder = Responder(net, *WAYS[way])
         started.append(responder)
         return responder
 
@@ -103,7 +111,7 @@ def respond(net):
             responder.process.communicate()
 
 
-@pytest.mark.parametrize("way", RESPONDERS)
+@pytest.mark.parametrize("way", WAYS)
 def test_five_pings_have_five_replies(respond, way):
     responder = respond(way)
     output = responder.ping("-c", "5", "-i", "0.5")  # for the last reply it waits as long
@@ -117,7 +125,7 @@ def test_five_pings_have_five_replies(respond, way):
     assert "guest error" not in errors
 
 
-@pytest.mark.parametrize("way", ["virtio-net", "vhost", "mmio-nic"])
+@pytest.mark.parametrize("way", SOME)
 def test_pings_of_every_size_come_back_with_their_data(respond, way):
     """With -p ping checks the data of each reply; the first 16 bytes are the time."""
     responder = respond(way)
@@ -127,7 +135,7 @@ def test_pings_of_every_size_come_back_with_their_data(respond, way):
         assert "wrong data" not in output
 
 
-@pytest.mark.parametrize("way", ["virtio-net", "vhost", "mmio-nic"])
+@pytest.mark.parametrize("way", SOME)
 def test_a_flood_of_pings_is_answered(respond, way):
     """Up to sixty on the way at once; -w waits until so many replies have come."""
     output = respond(way).ping("-c", "60", "-l", "60", "-i", "0.01", "-w", "20")
@@ -146,7 +154,7 @@ def test_nobody_else_is_answered_for(respond, net):
     assert re.search(r"10\.0\.0\.3 +(FAILED|INCOMPLETE)", responder.neighbours())
 
 
-@pytest.mark.parametrize("way", ["virtio-net", "vhost", "mmio-nic"])
+@pytest.mark.parametrize("way", SOME)
 def test_odd_frames_do_no_harm(respond, net, way):
     """Short ones, IPv6, nonsense in ARP and IP; then it still answers."""
     responder = respond(way)

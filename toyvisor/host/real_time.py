@@ -92,7 +92,7 @@ class RealTimeKernel(Kernel):
         for file in (self._eventfds, self._signals):
             self.poller.add(file)
         self._start: float | None = None
-        self._is_over = False
+        self._is_running = self._is_over = False
         self._failure: BaseException | None = None
         #: the vCPU's crossings when somebody looked at it last
         self._seen = -1
@@ -122,11 +122,13 @@ class RealTimeKernel(Kernel):
 
     def enter_guest(self) -> None:
         """The vCPU's thread goes into the guest: the others may have what it had."""
-        self.lock.release()
+        if self._is_running:
+            self.lock.release()
 
     def leave_guest(self) -> None:
         """It is back, and waits for its turn."""
-        self.lock.acquire()
+        if self._is_running:
+            self.lock.acquire()
 
     def _wake(self) -> None:
         """The vCPU's thread has work for another one."""
@@ -148,11 +150,12 @@ class RealTimeKernel(Kernel):
             target=self._run_beside, args=(vcpu, seconds, sig_ipi), name="host", daemon=True
         )
         self.lock.acquire()
+        self._is_running, self._is_over = True, False
         others.start()
         try:
             yield
         finally:
-            self._is_over = True
+            self._is_running, self._is_over = False, True
             self.lock.release()
             self._doorbell.signal()
             others.join()
@@ -167,9 +170,9 @@ class RealTimeKernel(Kernel):
         """All others, until the run is over."""
         try:
             deadline = None if seconds is None else time.monotonic() + seconds
-            patience = 0.0
+            timeout = 0.0
             while not self._is_over:
-                ready = self.poller.ready(self._timeout(patience, deadline))
+                ready = self.poller.ready(timeout)
                 with self.lock:
                     if self._is_over:
                         return
@@ -182,7 +185,7 @@ class RealTimeKernel(Kernel):
                     if self._signals.numbers.strip(bytes([sig_ipi])):
                         vcpu.look()  # Python handles it once the thread is out of the kernel
                     self._signals.numbers = b""
-                    patience = self._look_at(vcpu)
+                    timeout = self._timeout(self._look_at(vcpu), deadline)
         except BaseException as failure:
             self._failure = failure
             vcpu.kick()

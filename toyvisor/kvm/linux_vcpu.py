@@ -209,7 +209,8 @@ class LinuxVcpu:
         return int(state.mp_state)
 
     def close(self) -> None:
-        """Close the file descriptors."""
+        """Close the file descriptors, and unmap kvm_run, which holds on to one as well."""
+        del self.kvm_run
         if self.stats is not None:
             self.stats.close()
         os.close(self.fd)

@@ -73,17 +73,10 @@ class Machine:
         self.frames_given = 0
         self.accel = create_accel(accel, self.ledger)
         self.kernel, self.vm = self.accel.kernel, self.accel.vm
-        self.ram = memoryview(mmap.mmap(-1, program.spec.memory))
-        self.vm.set_user_memory_region(0, 0, self.ram)
-        self.board = Board(
-            program.spec, self.vm, self.ledger, self.errors, self.kernel, self.console, self.net,
-            options or {},
-        )  # fmt: skip
-        self.memory, self.ports = self.board.memory, self.board.ports
-        self.devices, self.windows = self.board.devices, self.board.windows
-        self._load()
-        self.vcpu = self.accel.create_vcpu()
         try:
+            self._build(options or {})
+            self._load()
+            self.vcpu = self.accel.create_vcpu()
             self._reset_vcpu(registers or {})
         except BaseException:
             self.close()
@@ -154,6 +147,17 @@ class Machine:
         self.close()
 
     # Building ---------------------------------------------------------------------------
+
+    def _build(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+        """RAM, and the board on it."""
+        spec = self.program.spec
+        self.ram = memoryview(mmap.mmap(-1, spec.memory))
+        self.vm.set_user_memory_region(0, 0, self.ram)
+        self.board = Board(
+            spec, self.vm, self.ledger, self.errors, self.kernel, self.console, self.net, options
+        )
+        self.memory, self.ports = self.board.memory, self.board.ports
+        self.devices, self.windows = self.board.devices, self.board.windows
 
     def _load(self) -> None:
         """Boot tables, program, and the frames it is to send, into guest memory."""
