@@ -66,7 +66,7 @@ class Stop:
     def seen(self, flags: int) -> tuple[object, ...]:
         """What is compared.
 
-        Left out: flags at a device's exit, for Linux posts stores (test_against_linux.py); RF
+        Left out: flags at a device's exit, for Linux posts stores (both_kvms.py); RF
         in a double fault's frame, about which the manual says nothing.
         """
         frame = list(self.frame)

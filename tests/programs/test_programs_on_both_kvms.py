@@ -29,7 +29,12 @@ LIMITS = Limits(instructions=100_000, seconds=0.5)
 TYPED = b"hello\n\x04"
 
 
-def on_both(name: str, options: dict[str, dict[str, object]] | None = None) -> Comparison:
+def on_both(
+    name: str,
+    options: dict[str, dict[str, object]] | None = None,
+    *,
+    single_step: bool = False,
+) -> Comparison:
     broken = guest_programs_dir() / "broken" / f"{name}.s"
     program = load_program(str(broken) if name in BROKEN else name)
 
@@ -37,7 +42,10 @@ def on_both(name: str, options: dict[str, dict[str, object]] | None = None) -> C
         typed = InputBytes(TYPED, "typed") if name == "keyboardless_echo" else None
         return Console(input=typed)
 
-    return run_on_both(program, lambda: open_net(default_net(program)), console, options, LIMITS)
+    return run_on_both(
+        program, lambda: open_net(default_net(program)), console, options, LIMITS,
+        single_step=single_step,
+    )  # fmt: skip
 
 
 def told(comparison: Comparison) -> str:
@@ -67,6 +75,21 @@ def test_a_program_does_the_same_on_both(name: str) -> None:
 def test_what_is_put_down_to_a_software_kvm_differs_there(name: str) -> None:
     """Else the entry hides something, or can be struck out."""
     assert on_both(name).differences
+
+
+@needs_kvm
+@pytest.mark.parametrize(
+    "name",
+    ["add", "divide_error", "double_fault", "hello_mmio", "hello_protected", "hello_serial",
+     "one_load", "page_fault", "virtio_net_tx", "virtio_net_tx_batch", "virtio_probe"],
+)  # fmt: skip
+def test_the_registers_are_the_same_behind_each_instruction(name: str) -> None:
+    comparison = on_both(name, single_step=True)
+    assert not comparison.differences, told(comparison)
+    toy, real = comparison.toy.steps, comparison.linux.steps
+    assert toy is not None
+    assert real is not None
+    assert len(real) > 0.9 * len(toy) > 0
 
 
 _EVENTFDS = {"virtio-net": {"ioeventfd": True, "irqfd": True}}

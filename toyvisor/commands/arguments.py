@@ -84,6 +84,11 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
         "the other, and compare them exit for exit",
     )
     parser.add_argument(
+        "--single-step",
+        action="store_true",
+        help="with --accel both: instruction by instruction; compare the registers behind each",
+    )
+    parser.add_argument(
         "--max-seconds",
         metavar="S",
         type=_seconds,

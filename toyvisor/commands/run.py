@@ -40,6 +40,8 @@ def main(arguments: argparse.Namespace) -> int:
         from toyvisor.commands.run_both import main as run_both
 
         return run_both(arguments, program)
+    if arguments.single_step:
+        raise UsageError("--single-step compares two KVMs", hint="--accel both")
     accel = AccelName(arguments.accel)
     check_limits(arguments, accel)
     net_option = frames_for(program, arguments.net)

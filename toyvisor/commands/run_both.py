@@ -28,6 +28,7 @@ def main(arguments: argparse.Namespace, program: Program) -> int:
         lambda: console_for(arguments, program)[0],
         options,
         limits,
+        single_step=arguments.single_step,
     )
     if arguments.json:
         print(json.dumps(to_json(comparison), indent=2))

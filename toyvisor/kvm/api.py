@@ -111,6 +111,10 @@ class Debug(ctypes.Structure):
     )
 
 
+#: DR6 and DR7 then: BS and the bits that are always 1 (Intel SDM vol. 3, 18.2).
+DR6_SINGLE_STEP, DR7_FIXED = 0xFFFF4FF0, 0x400
+
+
 class FailEntry(ctypes.Structure):
     """kvm_run.fail_entry: the processor refused to enter the guest."""
 
@@ -162,11 +166,12 @@ class KvmRun:
     `mapping` is the memory itself; the attributes below read and write it in place.
     """
 
-    __slots__ = ("fields", "hypercall", "internal", "io", "mapping", "mmio")
+    __slots__ = ("debug", "fields", "hypercall", "internal", "io", "mapping", "mmio")
 
     def __init__(self, mapping: Any) -> None:
         self.mapping = mapping
         self.fields = KvmRunLayout.from_buffer(mapping)
+        self.debug: Debug = self.fields.debug
         self.mmio: Mmio = self.fields.mmio
         self.io: Io = self.fields.io
         self.hypercall: HypercallExit = self.fields.hypercall

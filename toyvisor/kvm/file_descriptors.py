@@ -94,6 +94,17 @@ class VcpuFd(Protocol):
         """KVM_SET_SREGS."""
         ...
 
+    def set_guest_debug(self, *, single_step: bool) -> None:
+        """KVM_SET_GUEST_DEBUG: run() returns KVM_EXIT_DEBUG behind each instruction, or not."""
+        ...
+
+    def complete(self) -> bool:
+        """Finish an instruction whose exit has been answered, if that is a thing by itself.
+
+        True if that was a step.
+        """
+        ...
+
     # How long it may run
 
     def kick(self) -> None:

@@ -162,6 +162,16 @@ class LinuxVcpu:
             self.crossings += 1
         return True
 
+    def complete(self) -> bool:
+        """Finish the instruction whose exit userspace has answered, and run no further.
+
+        True if that was a step (set_guest_debug), which `kvm_run` then says.
+        """
+        self.kvm_run.fields.immediate_exit = 1
+        came_out_by_itself = self._enter()
+        self.kvm_run.fields.immediate_exit = 0
+        return came_out_by_itself and self.kvm_run.exit_reason == KvmExit.DEBUG
+
     def get_regs(self) -> KvmRegs:
         """KVM_GET_REGS."""
         regs = KvmRegs()

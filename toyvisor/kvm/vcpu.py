@@ -20,6 +20,8 @@ from toyvisor.errors import UsageError
 from toyvisor.exit_reasons import ExitReason
 from toyvisor.kvm import special_registers
 from toyvisor.kvm.api import (
+    DR6_SINGLE_STEP,
+    DR7_FIXED,
     EXIT_OFFSET,
     IO_LAYOUT,
     KVM_ENOSYS,
@@ -67,6 +69,7 @@ from toyvisor.trace.ledger import Ledger
 
 _IO, _MMIO = int(KvmExit.IO), int(KvmExit.MMIO)
 _HLT, _SHUTDOWN, _INTR = int(KvmExit.HLT), int(KvmExit.SHUTDOWN), int(KvmExit.INTR)
+_DEBUG, _DEBUG_EXCEPTION = int(KvmExit.DEBUG), 1
 _EPT_VIOLATION = int(ExitReason.EPT_VIOLATION)
 
 _MODES = {mode.bits: mode for mode in CpuMode}
@@ -106,6 +109,8 @@ class Vcpu:
         )
         self._buses = mmio_bus, pio_bus
         self._is_traced = False
+        #: KVM_GUESTDBG_SINGLESTEP, and whether an instruction is under way.
+        self._is_stepping = self._in_step = False
         self._cpu: Cpu | None = None
         self._sregs = KvmSregs()
         #: The exit that run() has to finish before it enters the guest: a load or an IN.
@@ -143,6 +148,9 @@ class Vcpu:
         self._complete = None
         if trace.enabled is not self._is_traced:
             self._watch_exits(cpu, watched=trace.enabled)
+        if self._is_stepping and not self._in_step:
+            self._in_step = True
+            self.timing.begin_step()
         if self.asleep:
             self.asleep = False
             reply = self._halt()
@@ -178,6 +186,14 @@ class Vcpu:
         bits = special_registers.code_bits(sregs)
         self._cpu = self._create_cpu(bits)
         special_registers.load(self._cpu.registers, sregs, bits)
+
+    def set_guest_debug(self, *, single_step: bool) -> None:
+        """KVM_SET_GUEST_DEBUG: run() returns KVM_EXIT_DEBUG behind each instruction, or not."""
+        self._is_stepping = single_step
+
+    def complete(self) -> bool:
+        """Nothing to do: the toy finishes an instruction that has exited in its next step."""
+        return False
 
     def nmi(self) -> None:
         """KVM_NMI: a non-maskable interrupt."""
@@ -373,9 +389,20 @@ class Vcpu:
     def _handle_timer(self, exit_: VmExit) -> int | None:
         """The preemption timer: a timer of the kernel's, or the end of a time slice."""
         self._told.exit(exit_[0])  # before what the timers do
-        if self.timing.limit_reached():
+        was_a_timer = self.timing.limit_reached()
+        if self.timing.end_step():
+            return self._stepped()
+        if was_a_timer:
             return self._reenter()
         return self._return(_INTR, None)
+
+    def _stepped(self) -> int | None:
+        """kvm_vcpu_do_singlestep(): behind an instruction, as the processor's trap flag has it."""
+        self._in_step = False
+        debug = self.kvm_run.debug
+        debug.exception, debug.pc = _DEBUG_EXCEPTION, self.cpu.view.rip()
+        debug.dr6, debug.dr7 = DR6_SINGLE_STEP, DR7_FIXED
+        return self._return(_DEBUG, None)
 
     def _handle_window(self, exit_: VmExit) -> int | None:
         """The guest can take an interrupt now: prepare() injects it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class VcpuTime:
     """Deadline, slice and timers of one vCPU. None: there is no such end."""
 
-    __slots__ = ("_cpu", "_deadline", "_slice_end", "_timers", "pit")
+    __slots__ = ("_cpu", "_deadline", "_slice_end", "_step_end", "_timers", "pit")
 
     def __init__(self, timers: HostTimers) -> None:
         self._timers = timers
@@ -30,6 +30,7 @@ class VcpuTime:
         self._cpu: Cpu | None = None
         self._deadline = FOREVER
         self._slice_end: int | None = None
+        self._step_end: int | None = None
         self.pit: Pit | None = None
 
     def attach(self, cpu: Cpu) -> None:
@@ -62,6 +63,22 @@ class VcpuTime:
         self._slice_end = instructions
         self.set_limit()
 
+    def begin_step(self) -> None:
+        """Stop behind the next instruction (KVM_GUESTDBG_SINGLESTEP)."""
+        assert self._cpu is not None
+        self._step_end = self._cpu.now() + 1
+        self.set_limit()
+
+    def end_step(self) -> bool:
+        """The processor has stopped at its limit: whether a step was to end there."""
+        assert self._cpu is not None
+        end = self._step_end
+        if end is None or self._cpu.now() < end or end > self._deadline:
+            return False
+        self._step_end = None
+        self.set_limit()
+        return True
+
     @property
     def slice_is_over(self) -> bool:
         """When the limit is reached: whether it is the slice's end only."""
@@ -75,6 +92,8 @@ class VcpuTime:
         limit = self._deadline
         if self._slice_end is not None:
             limit = min(limit, self._slice_end)
+        if self._step_end is not None:
+            limit = min(limit, self._step_end)
         expiry = self.next_expiry
         clock.limit = limit if expiry is None else min(limit, expiry - clock.idle)
 

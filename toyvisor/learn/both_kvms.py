@@ -13,6 +13,7 @@ from toyvisor.learn.kvm_differences import (
     CONSOLE,
     EXITS,
     GUEST_ERRORS,
+    INSTRUCTIONS,
     OUTCOME,
     RECEIVED,
     REGISTERS,
@@ -25,6 +26,7 @@ from toyvisor.qemu.accel import AccelName, Limits
 from toyvisor.qemu.exit_log import ExitEntry, LoggedVcpu
 from toyvisor.qemu.machine import Machine
 from toyvisor.qemu.result import RunResult, collect
+from toyvisor.qemu.step_log import Step, SteppedVcpu, first_disagreement
 from toyvisor.qemu.vcpu_thread import Outcome
 
 _OF_THE_TOY_ONLY = ("pic.", "cpu.")
@@ -36,6 +38,8 @@ class Side(NamedTuple):
     result: RunResult
     exits: list[ExitEntry]
     seconds: float
+    #: The registers behind each instruction, if it was run step by step.
+    steps: list[Step] | None
 
 
 class Fact(NamedTuple):
@@ -79,18 +83,23 @@ def run_on_both(
     console: Callable[[], Console] = Console,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     limits: Limits = Limits(),  # noqa: B008
+    *,
+    single_step: bool = False,
 ) -> Comparison:
     """Run a program on the toy and on Linux's KVM, each with a network and a console of its own.
 
+    `single_step`: instruction by instruction, to compare the registers behind each.
     Raises MachineError where there is no Linux's KVM.
     """
     from toyvisor.kvm.linux import is_software
 
-    toy = _run(program, AccelName.TOY, net(), console(), options, limits)
-    linux = _run(program, AccelName.KVM, net(), console(), options, limits)
-    return Comparison(
-        program.name, toy, linux, _facts(toy, linux), known(program.name, software=is_software())
+    toy, linux = (
+        _run(program, accel, net(), console(), options, limits, single_step=single_step)
+        for accel in (AccelName.TOY, AccelName.KVM)
     )
+    interrupts = any(device.type == "pic" for device in program.spec.devices)
+    named = known(program.name, software=is_software(), interrupts=single_step and interrupts)
+    return Comparison(program.name, toy, linux, _facts(toy, linux), named)
 
 
 def _run(
@@ -100,29 +109,49 @@ def _run(
     console: Console,
     options: Mapping[str, Mapping[str, Any]] | None,
     limits: Limits,
+    *,
+    single_step: bool,
 ) -> Side:
     with net, Machine(program, net, console=console, options=options, accel=accel) as machine:
-        log = LoggedVcpu(machine.vcpu)
+        stepped = SteppedVcpu(machine.vcpu, machine.ram) if single_step else None
+        log = stepped if stepped is not None else LoggedVcpu(machine.vcpu)
         machine.vcpu = log
         begin = time.perf_counter()
         ending = machine.run(limits.instructions, limits.seconds)
         seconds = time.perf_counter() - begin
-        return Side(collect(machine, ending), log.entries, seconds)
+        steps = stepped.steps if stepped is not None else None
+        return Side(collect(machine, ending), log.entries, seconds, steps)
 
 
 def _facts(toy: Side, linux: Side) -> list[Fact]:
     one, other = toy.result, linux.result
+    unfinished = one.outcome == other.outcome == Outcome.BUDGET
     facts = [
         _exits(toy, linux),
         _fact(OUTCOME, one.outcome, other.outcome),
-        _fact(CONSOLE, one.console, other.console),
-        _fact(SENT, one.sent, other.sent),
-        _fact(RECEIVED, one.received, other.received),
-        _fact(GUEST_ERRORS, _errors(one), _errors(other)),
+        *(
+            _fact(name, *values, unfinished=unfinished)
+            for name, *values in (
+                (CONSOLE, one.console, other.console),
+                (SENT, one.sent, other.sent),
+                (RECEIVED, one.received, other.received),
+                (GUEST_ERRORS, _errors(one), _errors(other)),
+            )
+        ),
     ]
-    if not one.outcome == other.outcome == Outcome.BUDGET:
+    if not unfinished:
         facts.append(_registers(one, other))
+    if toy.steps is not None and linux.steps is not None:
+        facts.append(_steps(toy.steps, linux.steps, is_whole=one.outcome is not Outcome.BUDGET))
     return facts
+
+
+def _steps(toy: list[Step], linux: list[Step], *, is_whole: bool) -> Fact:
+    """Each of Linux's must be one of the toy's; as far as the toy came, if its time was up."""
+    first = first_disagreement(toy, linux)
+    if first is not None and not is_whole and first >= len(toy) - 1:
+        first = None
+    return Fact(INSTRUCTIONS, f"{len(toy):,}", f"{len(linux):,}", first is None)
 
 
 def _exits(toy: Side, linux: Side) -> Fact:
@@ -142,8 +171,13 @@ def _first_difference(one: list[ExitEntry], other: list[ExitEntry]) -> int | Non
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
-def _fact(name: str, toy: Any, linux: Any) -> Fact:
-    return Fact(name, _in_words(name, toy), _in_words(name, linux), toy == linux)
+def _fact(name: str, toy: Any, linux: Any, *, unfinished: bool = False) -> Fact:
+    """The two are equal; of guests whose time was up, as far as both have come."""
+    words = _in_words(name, toy), _in_words(name, linux)
+    if unfinished:
+        shorter = min(len(toy), len(linux))
+        toy, linux = toy[:shorter], linux[:shorter]
+    return Fact(name, *words, toy == linux)
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -28,14 +28,15 @@ class Difference(NamedTuple):
 
 
 #: What two runs are compared in.
-EXITS, OUTCOME, CONSOLE, SENT, RECEIVED, REGISTERS, GUEST_ERRORS = FACTS = (
+EXITS, OUTCOME, CONSOLE, SENT, RECEIVED, REGISTERS, GUEST_ERRORS, INSTRUCTIONS = FACTS = (
     "exits", "outcome", "console", "packets sent", "packets received", "registers", "guest errors",
+    "instructions",
 )  # fmt: skip
 _EVERYTHING = frozenset(FACTS)
 
 
 def _time(reason: str, *facts: str) -> Difference:
-    return Difference(Cause.TIME, frozenset({EXITS, REGISTERS, *facts}), reason)
+    return Difference(Cause.TIME, frozenset({EXITS, REGISTERS, INSTRUCTIONS, *facts}), reason)
 
 
 def _software(reason: str) -> Difference:
@@ -51,6 +52,13 @@ _NO_INT3 = _software("INT3 at level 0 ends as KVM_INTERNAL_ERROR_EMULATION")
 #: By program: what may differ there, for more than one reason if there is more than one.
 PROGRAMS: Mapping[str, tuple[Difference, ...]] = {
     "breakpoint": (_NO_INT3,),
+    "cpuid": (
+        Difference(
+            Cause.SOFTWARE,
+            frozenset({INSTRUCTIONS}),
+            "CPUID that is stepped over answers as the processor does, not as KVM was told to",
+        ),
+    ),
     "hypercall": (_software("KVM_RUN does not come back from VMCALL"),),
     "idt_outside_ram": (
         _NO_INT3,
@@ -143,10 +151,19 @@ RULES: Mapping[str, str] = {
 }
 
 
-def known(program: str, *, software: bool) -> list[Difference]:
-    """What may differ with a program on this machine's KVM."""
-    return [
+#: For every guest with interrupt controllers that is run step by step.
+STEPPED = Difference(
+    Cause.TIME,
+    frozenset({INSTRUCTIONS}),
+    "steps take longer than instructions, so interrupts come at other ones",
+)
+
+
+def known(program: str, *, software: bool, interrupts: bool = False) -> list[Difference]:
+    """What may differ with a program on this machine's KVM; `interrupts`: it can have some."""
+    found = [
         entry
         for entry in PROGRAMS.get(program, ())
         if entry.cause is not Cause.SOFTWARE or software
     ]
+    return [*found, STEPPED] if interrupts else found

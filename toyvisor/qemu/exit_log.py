@@ -46,14 +46,17 @@ class LoggedVcpu:
         """KVM_RUN: first the answer to the last exit, afterwards the new one."""
         self._complete()
         self._vcpu.run()
-        if len(self._entries) < self._limit:
-            self._pending = _read(self._vcpu.kvm_run)
+        self._log_exit()
 
     @property
     def entries(self) -> list[ExitEntry]:
         """All exits so far. Only when the run is over."""
         self._complete()
         return self._entries
+
+    def _log_exit(self) -> None:
+        if len(self._entries) < self._limit:
+            self._pending = _read(self._vcpu.kvm_run)
 
     def _complete(self) -> None:
         """What QEMU has answered to a load is in kvm_run by now."""

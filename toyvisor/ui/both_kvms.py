@@ -25,8 +25,9 @@ def print_comparison(comparison: Comparison) -> None:
         console.print(_table(comparison))
         if any(fact.name == EXITS for fact in comparison.differences):
             console.print(_where_they_part(comparison))
-        if comparison.differences:
-            for entry in comparison.known:
+        differ = {fact.name for fact in comparison.differences}
+        for entry in comparison.known:
+            if entry.facts & differ:
                 console.print(f"[bold]Known[/] ({entry.cause}): {entry.reason}")
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
 
