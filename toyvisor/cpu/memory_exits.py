@@ -109,6 +109,7 @@ class MemoryExits:
             try:
                 self._is_write = is_write = access == UC_MEM_WRITE
                 self._is_probe = is_write and bool(self._has_ins) and self._ins.is_probe(value)
+                self._gpa = gpa
                 self._unaligned(gpa, size, value)
                 self._pieces = 0
             except BaseException as failure:
@@ -133,7 +134,7 @@ class MemoryExits:
     def _exit(self, gpa: int, size: int, value: int) -> None:
         """One exit: KVM's kernel half first, else userspace."""
         logs = self.logs
-        if logs and self.replaying:
+        if self.replaying:
             if self._recall(gpa, size):
                 return
             self.before_new_exit()
@@ -169,6 +170,16 @@ class MemoryExits:
         self.replaying = True
         self._next_in_log = -1
 
+    def remember_load(self) -> None:
+        """The next replay is of an instruction that may have loaded from a device: the last one.
+
+        Where nothing is logged, since no interrupt can come, that is all there is to answer.
+        """
+        if not self.logs:
+            self._log.clear()
+            if not self._is_write:
+                self._log.append((self._gpa, 0, False, self._data))
+
     def end_replay(self) -> None:
         """It is done."""
         self.replaying = False
@@ -179,7 +190,7 @@ class MemoryExits:
         Which exits were the instruction's own is found by its first access: the last one
         like it. (`lock neg` reads twice in Unicorn: the same answer again.)
         """
-        log, access = self._log, (gpa, size, self._is_write)
+        log, access = self._log, (gpa, size if self.logs else 0, self._is_write)
         if self._next_in_log < 0:
             found = [n for n, entry in enumerate(log) if entry[:3] == access]
             self._next_in_log = found[-1] if found else len(log)
@@ -225,7 +236,7 @@ class MemoryExits:
     def _unannounced(self, gpa: int) -> bool:
         """A piece that no hook announced; False: the access can't be carried out."""
         try:
-            if self._beyond and not gpa & 0xFFF:
+            if self._beyond and gpa == (self._gpa | 0xFFF) + 1:
                 self._continue_beyond(gpa)
                 return True
             # It began in RAM, which is not watched yet.

@@ -32,16 +32,23 @@ class StringInput:
     def note_port_read(self) -> None:
         """The guest executes IN or INS."""
         if self._clock.blocks_with_ins:
-            self._destination = self._registers.read("rdi")
+            is_ins = self._prefixes() is not None
+            self._destination = self._registers.read("rdi") if is_ins else None
 
     def is_probe(self, value: int) -> bool:
         """Whether a store to a device is only INS trying the address.
 
         The real store follows the port's, with RDI as it was then.
         """
-        if value or self._prefixes() is None:
+        if value:
+            self._destination = None
             return False
-        return self._registers.read("rdi") != self._destination
+        if self._prefixes() is None:
+            return False
+        is_probe = self._registers.read("rdi") != self._destination
+        if not is_probe:
+            self._destination = None  # the next INS may be to the same place
+        return is_probe
 
     def read_ahead(self, size: int) -> int:
         """How many elements of `size` bytes KVM reads in one exit.

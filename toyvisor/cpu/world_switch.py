@@ -354,15 +354,21 @@ class Cpu:
         return True
 
     def _straddled(self, gpa: int) -> None:
-        """An access that began in RAM ended in a device; it will be tried again, watched."""
-        self._memory_exits.straddled = self._instruction_exits.event = None
-        self._memory_exits.cancelling = False
-        self.clock.abandon_block(self.view.rip())
-        if self._memory_exits.watches_ram:
+        """An access that began in RAM ended in a device; it will be tried again, watched.
+
+        What the instruction has loaded from a device before, it is given again.
+        """
+        memory_exits = self._memory_exits
+        memory_exits.straddled = self._instruction_exits.event = None
+        memory_exits.cancelling = False
+        if memory_exits.watches_ram:
+            self.clock.abandon_block(self.view.rip())
             self.door.leave((_EPT_VIOLATION, gpa, 0, "straddle"))
             return
         for start, end, _ in self._memory.blocks:
-            self._memory_exits.watch_ram(start, end)
+            memory_exits.watch_ram(start, end)
+        memory_exits.remember_load()
+        self._replay()
 
     def _finish_slice(self, address: int, size: int, count: int) -> None:
         """Run what is left of the time slice: the first instructions of a block."""
