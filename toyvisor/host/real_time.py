@@ -193,6 +193,8 @@ class RealTimeKernel(Kernel):
     def run_others(self) -> bool:
         """Let the others do what is due, and what there is to do."""
         self._doorbell.read()
+        if self._ledger.trace.enabled:
+            self._ledger.trace.now = self.now()
         self.timers.run_due(self.now())
         self._eventfds.wake_up()
         return super().run_others()

@@ -23,12 +23,12 @@ from typing import Any, Protocol
 
 from toyvisor.errors import MachineError
 from toyvisor.kvm import ioctls
-from toyvisor.kvm.api import KvmExit, KvmRegs, KvmRun, KvmSregs
+from toyvisor.kvm.api import KVM_EXIT_IO_OUT, KvmExit, KvmRegs, KvmRun, KvmSregs
 from toyvisor.kvm.cpuid import CpuidRegisters
 from toyvisor.kvm.exceptions import explain_sleep
 from toyvisor.kvm.linux_stats import Stats
 from toyvisor.modes import RFLAGS_IF
-from toyvisor.trace.events import IOCTL, KVM_USERSPACE_EXIT
+from toyvisor.trace.events import IOCTL, KVM_MMIO, KVM_PIO, KVM_USERSPACE_EXIT
 from toyvisor.trace.ledger import Ledger
 
 #: The signal that gets a thread out of KVM_RUN (QEMU: SIG_IPI).
@@ -143,7 +143,21 @@ class LinuxVcpu:
             ledger.userspace[reason] += 1
         if self._trace.enabled:
             self._trace.now = self._host.now()
+            self._tell_access(reason)
             self._trace.emit(KVM_USERSPACE_EXIT, reason)
+
+    def _tell_access(self, reason: int) -> None:
+        """What KVM decoded: as far as userspace sees it, in kvm_run."""
+        if reason == KvmExit.MMIO:
+            mmio = self.kvm_run.mmio
+            value = int.from_bytes(bytes(mmio.data)[: mmio.len], "little") if mmio.is_write else 0
+            way = "write" if mmio.is_write else "unsatisfied-read"
+            self._trace.emit(KVM_MMIO, way, mmio.len, mmio.phys_addr, value)
+        elif reason == KvmExit.IO and self.kvm_run.io.direction == KVM_EXIT_IO_OUT:
+            io = self.kvm_run.io
+            data = self.kvm_run.mapping[io.data_offset : io.data_offset + io.size]
+            value = int.from_bytes(data, "little")
+            self._trace.emit(KVM_PIO, "write", io.port, io.size, io.count, value)
 
     def _enter(self) -> bool:
         """One system call; False if a signal ended it."""
