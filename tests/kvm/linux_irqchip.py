@@ -11,115 +11,19 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import mmap
-import os
 import struct
-from ctypes import c_uint8, c_uint16, c_uint32
+from ctypes import c_uint8
 
-from linux_kvm import (
-    _CPUID_HEADER,
-    CREATE_VCPU,
-    CREATE_VM,
-    DEVICE,
-    GET_SREGS,
-    GET_SUPPORTED_CPUID,
-    GET_VCPU_MMAP_SIZE,
-    RUN,
-    SET_CPUID2,
-    SET_REGS,
-    SET_SREGS,
-    SET_USER_MEMORY_REGION,
-    Cpuid,
-    MemoryRegion,
-    _io,
-    _ior,
-    _iow,
-    why_not,
-)
+from linux_kvm import why_not
 from real_mode_vectors import guest_image, note_vector
 
-from toyvisor.kvm.api import KvmExit, KvmRegs, KvmRun, KvmSregs
-
-assert _CPUID_HEADER == 8
-
-
-class PicState(ctypes.Structure):
-    """struct kvm_pic_state."""
-
-    _fields_ = tuple(
-        (name, c_uint8)
-        for name in (
-            "last_irr",
-            "irr",
-            "imr",
-            "isr",
-            "priority_add",
-            "irq_base",
-            "read_reg_select",
-            "poll",
-            "special_mask",
-            "init_state",
-            "auto_eoi",
-            "rotate_on_auto_eoi",
-            "special_fully_nested_mode",
-            "init4",
-            "elcr",
-            "elcr_mask",
-        )
-    )
-
-
-class Irqchip(ctypes.Structure):
-    """struct kvm_irqchip, of which the PICs' state is the first part."""
-
-    _fields_ = (
-        ("chip_id", c_uint32),
-        ("pad", c_uint32),
-        ("pic", PicState),
-        ("rest", c_uint8 * (512 - 16)),
-    )
-
-
-class IrqLevel(ctypes.Structure):
-    """struct kvm_irq_level."""
-
-    _fields_ = (("irq", c_uint32), ("level", c_uint32))
-
-
-class PitChannelState(ctypes.Structure):
-    """struct kvm_pit_channel_state."""
-
-    _fields_ = (
-        ("count", c_uint32),
-        ("latched_count", c_uint16),
-        *(
-            (name, c_uint8)
-            for name in (
-                "count_latched",
-                "status_latched",
-                "status",
-                "read_state",
-                "write_state",
-                "write_latch",
-                "rw_mode",
-                "mode",
-                "bcd",
-                "gate",
-            )
-        ),
-        ("count_load_time", ctypes.c_int64),
-    )
-
-
-class PitState2(ctypes.Structure):
-    """struct kvm_pit_state2."""
-
-    _fields_ = (("channels", PitChannelState * 3), ("flags", c_uint32), ("reserved", c_uint32 * 9))
-
-
-class PitConfig(ctypes.Structure):
-    """struct kvm_pit_config."""
-
-    _fields_ = (("flags", c_uint32), ("pad", c_uint32 * 15))
+from toyvisor.errors import MachineError
+from toyvisor.kvm import ioctls
+from toyvisor.kvm.api import KvmExit, KvmRegs
+from toyvisor.kvm.linux import DEVICE, LinuxKvm
+from toyvisor.modes import CpuMode
+from toyvisor.qemu.boot import boot_sregs
+from toyvisor.trace.ledger import Ledger
 
 
 class ReinjectControl(ctypes.Structure):
@@ -128,14 +32,7 @@ class ReinjectControl(ctypes.Structure):
     _fields_ = (("pit_reinject", c_uint8), ("reserved", c_uint8 * 31))
 
 
-PIT_SPEAKER_DUMMY = 1
-
-CREATE_IRQCHIP = _io(0x60)
-IRQ_LINE = _iow(0x61, ctypes.sizeof(IrqLevel))
-GET_IRQCHIP = 3 << 30 | ctypes.sizeof(Irqchip) << 16 | _io(0x62)
-REINJECT_CONTROL = _io(0x71)
-CREATE_PIT2 = _iow(0x77, ctypes.sizeof(PitConfig))
-GET_PIT2 = _ior(0x9F, ctypes.sizeof(PitState2))
+REINJECT_CONTROL = 0xAE71  # _IO(KVMIO, 0x71)
 
 #: The mailbox: what to do, the port, the value; what was read; the vector taken, and whether.
 MAILBOX = 0x500
@@ -176,36 +73,24 @@ class LinuxIrqchip:
     """The VM. Its methods are those of the toy's devices, as far as both have them."""
 
     def __init__(self, *, pit: bool = False) -> None:
-        device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-        vm = fcntl.ioctl(device, CREATE_VM, 0)
-        fcntl.ioctl(vm, CREATE_IRQCHIP, 0)
+        self._vm = LinuxKvm(Ledger()).create_vm()
+        self._irqchip = self._vm.create_irqchip()
         if pit:
-            fcntl.ioctl(vm, CREATE_PIT2, PitConfig(PIT_SPEAKER_DUMMY))
+            self._vm.create_pit2()
         image = guest_image(DRIVER)
-        self.ram = mmap.mmap(-1, 0x10000)
+        self.ram = memoryview(mmap.mmap(-1, 0x10000))
         self.ram[: len(image)] = image
-        self._view = ctypes.c_char.from_buffer(self.ram)
-        region = MemoryRegion(0, 0, 0, len(self.ram), ctypes.addressof(self._view))
-        fcntl.ioctl(vm, SET_USER_MEMORY_REGION, region)
-        vcpu = fcntl.ioctl(vm, CREATE_VCPU, 0)
-        self._open = [device, vm, vcpu]
-        self.vm, self.vcpu = vm, vcpu
-        self.kvm_run = KvmRun(mmap.mmap(vcpu, fcntl.ioctl(device, GET_VCPU_MMAP_SIZE, 0)))
-        cpuid = Cpuid(nent=256)
-        fcntl.ioctl(device, GET_SUPPORTED_CPUID, cpuid)
-        fcntl.ioctl(vcpu, SET_CPUID2, cpuid)
-        sregs = KvmSregs()
-        fcntl.ioctl(vcpu, GET_SREGS, sregs)
-        sregs.cs.base = sregs.cs.selector = 0
-        fcntl.ioctl(vcpu, SET_SREGS, sregs)
-        fcntl.ioctl(vcpu, SET_REGS, KvmRegs(rip=0x1000, rsp=0x8000, rflags=2))
+        self._vm.set_user_memory_region(0, 0, self.ram)
+        self._vcpu = self._vm.create_vcpu()
+        self._vcpu.set_sregs(boot_sregs(CpuMode.REAL))
+        self._vcpu.set_regs(KvmRegs(rip=0x1000, rsp=0x8000, rflags=2))
         self._run()
 
     def _run(self) -> None:
-        fcntl.ioctl(self.vcpu, RUN, 0)
-        reason = self.kvm_run.exit_reason
-        assert reason == KvmExit.IO, KvmExit(reason)
-        assert self.kvm_run.io.port == NEXT, hex(self.kvm_run.io.port)
+        self._vcpu.run()
+        run = self._vcpu.kvm_run
+        assert run.exit_reason == KvmExit.IO, KvmExit(run.exit_reason)
+        assert run.io.port == NEXT, hex(run.io.port)
 
     def _do(self, what: int, port: int = 0, value: int = 0) -> None:
         self.ram[MAILBOX : MAILBOX + 10] = struct.pack("<BxHHxxxx", what, port, value)
@@ -228,35 +113,32 @@ class LinuxIrqchip:
 
     def set_irq(self, irq: int, level: int) -> None:
         """KVM_IRQ_LINE."""
-        fcntl.ioctl(self.vm, IRQ_LINE, IrqLevel(irq, level))
+        self._vm.irq_line(irq, level)
 
     def pics(self) -> tuple[dict[str, int], dict[str, int]]:
         """KVM_GET_IRQCHIP: the registers of master and slave."""
-        chips = []
-        for number in (0, 1):
-            chip = Irqchip(number)
-            fcntl.ioctl(self.vm, GET_IRQCHIP, chip)
-            chips.append({name: getattr(chip.pic, name) for name, _ in PicState._fields_})
-        return chips[0], chips[1]
+        names = ioctls.KvmPicState.NAMES
+        master, slave = (
+            {name: getattr(chip, name) for name in names} for chip in self._irqchip.get_irqchip()
+        )
+        return master, slave
 
     def pit(self) -> list[dict[str, int]]:
         """KVM_GET_PIT2: the registers of the three counters."""
-        state = PitState2()
-        fcntl.ioctl(self.vm, GET_PIT2, state)
+        assert self._vm.pit is not None
+        names = [name for name, _ in ioctls.PitChannelState._fields_]
         return [
-            {name: getattr(channel, name) for name, _ in PitChannelState._fields_}
-            for channel in state.channels
+            {name: getattr(channel, name) for name in names}
+            for channel in self._vm.pit.get_pit2().channels
         ]
 
     def reinject(self, wanted: bool) -> None:
         """KVM_REINJECT_CONTROL."""
-        fcntl.ioctl(self.vm, REINJECT_CONTROL, ReinjectControl(wanted))
+        fcntl.ioctl(self._vm.fd, REINJECT_CONTROL, ReinjectControl(wanted))
 
     def close(self) -> None:
         """The VM is gone."""
-        del self._view, self.kvm_run
-        for descriptor in reversed(self._open):
-            os.close(descriptor)
+        self._vm.close()
 
 
 def why_no_irqchip() -> str | None:
@@ -268,6 +150,6 @@ def why_no_irqchip() -> str | None:
         vm.write(0x21, 0x5A)
         answer = vm.read(0x21)
         vm.close()
-    except (OSError, AssertionError, ValueError) as error:
+    except (MachineError, AssertionError, ValueError) as error:
         return f"{DEVICE}: no in-kernel interrupt controller: {error}"
     return None if answer == 0x5A else f"{DEVICE}: its interrupt controller answers {answer:#x}"

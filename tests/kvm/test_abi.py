@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from toyvisor.kvm import api
+from toyvisor.kvm import api, ioctls
 from toyvisor.kvm.api import Hypercall, InternalError, KvmExit, KvmRegs, KvmRunLayout, KvmSregs
 
 HEADER = Path("/usr/include/linux/kvm.h")
@@ -38,6 +38,56 @@ def test_packed_writes_and_named_fields_are_the_same_bytes() -> None:
     assert (io.direction, io.size, io.port, io.count, io.data_offset) == (1, 4, 0x3F8, 7, 4096)
 
 
+#: The names of Linux's structures, by ours.
+STRUCTURES = {
+    ioctls.UserspaceMemoryRegion: "kvm_userspace_memory_region",
+    ioctls.CpuidEntry2: "kvm_cpuid_entry2",
+    ioctls.EnableCap: "kvm_enable_cap",
+    ioctls.IrqLevel: "kvm_irq_level",
+    ioctls.PitConfig: "kvm_pit_config",
+    ioctls.IoEventFdArgs: "kvm_ioeventfd",
+    ioctls.IrqFdArgs: "kvm_irqfd",
+    ioctls.KvmPicState: "kvm_pic_state",
+    ioctls.PitChannelState: "kvm_pit_channel_state",
+    ioctls.PitState2: "kvm_pit_state2",
+    ioctls.GuestDebug: "kvm_guest_debug",
+    ioctls.MpState: "kvm_mp_state",
+}
+#: Those of its constants that have another prefix than KVM_, or another name.
+CONSTANTS = {
+    "IOEVENTFD_DATAMATCH": "KVM_IOEVENTFD_FLAG_DATAMATCH",
+    "IOEVENTFD_PIO": "KVM_IOEVENTFD_FLAG_PIO",
+    "IOEVENTFD_DEASSIGN": "KVM_IOEVENTFD_FLAG_DEASSIGN",
+    "IRQFD_DEASSIGN": "KVM_IRQFD_FLAG_DEASSIGN",
+    "CPUID_ENTRIES": None,  # ours
+}
+#: Newer than the headers of the systems this has to run on.
+TOO_NEW = ("CAP_BINARY_STATS_FD", "GET_STATS_FD", "CAP_EXIT_HYPERCALL")
+
+
+def ioctls_by_name() -> dict[str, int]:
+    """Every number and structure of ioctls.py, as the header calls it."""
+    found: dict[str, int] = {}
+    for name, value in vars(ioctls).items():
+        if name.isupper() and isinstance(value, int) and not name.startswith("_"):
+            linux = CONSTANTS.get(name, f"KVM_{name}")
+            if linux is not None and name not in TOO_NEW:
+                found[linux] = value
+    for kind, struct in STRUCTURES.items():
+        found[f"sizeof(struct {struct})"] = ctypes.sizeof(kind)
+        for field, *_ in kind._fields_:
+            if field not in ("pad", "padding", "reserved", "debugreg"):
+                found[f"offsetof(struct {struct}, {field})"] = getattr(kind, field).offset
+    return found
+
+
+def test_the_check_against_the_header_covers_the_ioctls() -> None:
+    found = ioctls_by_name()
+    assert found["KVM_RUN"] == 0xAE80
+    assert found["KVM_SET_USER_MEMORY_REGION"] == 0x4020AE46
+    assert len(found) > 100
+
+
 @pytest.mark.skipif(not HEADER.exists(), reason="no <linux/kvm.h> here")
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
 def test_linux_own_header_agrees(tmp_path: Path) -> None:
@@ -55,6 +105,7 @@ def test_linux_own_header_agrees(tmp_path: Path) -> None:
         ("io", api.Io),
         ("hypercall", api.HypercallExit),
         ("internal", api.Internal),
+        ("fail_entry", api.FailEntry),
     ):
         for field, *_ in kind._fields_:
             offset = api.EXIT_OFFSET + getattr(kind, field).offset
@@ -72,6 +123,7 @@ def test_linux_own_header_agrees(tmp_path: Path) -> None:
         (InternalError.DELIVERY_EV, "DELIVERY_EV"),
     ):
         wanted[f"KVM_INTERNAL_ERROR_{name}"] = error
+    wanted |= ioctls_by_name()
     checks = "\n".join(
         f'_Static_assert((unsigned long)({what}) == {int(number)}ul, "{what}");'
         for what, number in wanted.items()

@@ -469,7 +469,7 @@ def test_an_nmi_wakes_a_guest_that_sleeps_with_interrupts_off(where: Where) -> N
         linux.step(vm)
         with linux_kvm.TimeLimit(vm, 0.02), pytest.raises(linux_kvm.TimeIsUpError):
             vm.run()
-        vm.kvm_run.fields.immediate_exit = 0
+        vm.linux_vcpu.resume()
         vm.nmi()
         with linux_kvm.TimeLimit(vm, 1):
             linux.live(vm, {})

@@ -89,8 +89,18 @@ class LinuxVm:
         self.pit: LinuxPit | None = None
         self._vcpu: LinuxVcpu | None = None
         self._mapped: list[object] = []
-        self._device = device
-        self.fd = ioctl(device, ioctls.CREATE_VM, 0, "KVM_CREATE_VM")
+        self._device, self.fd = device, -1
+        try:
+            self.fd = ioctl(device, ioctls.CREATE_VM, 0, "KVM_CREATE_VM")
+        except MachineError:
+            self.close()
+            raise
+        if not self.check_extension(ioctls.CAP_IMMEDIATE_EXIT):
+            self.close()
+            raise MachineError(
+                "this kernel's KVM can't be got out of KVM_RUN in time (KVM_CAP_IMMEDIATE_EXIT)",
+                hint="Linux 4.11 or newer",
+            )
         self._prepare_real_mode()
 
     def check_extension(self, capability: int) -> int:

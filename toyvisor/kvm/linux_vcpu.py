@@ -251,6 +251,11 @@ class LinuxVcpu:
         self._is_stopped = True
         self._get_out()
 
+    def resume(self) -> None:
+        """It may run again, after a kick."""
+        self._is_stopped = False
+        self.kvm_run.fields.immediate_exit = 0
+
     def look(self) -> None:
         """Out of the guest for a moment, to see whether it sleeps for good."""
         self._is_looked_at = True
