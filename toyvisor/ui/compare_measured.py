@@ -20,7 +20,7 @@ ABOUT = (
 )
 SOFTWARE = (
     "This machine's KVM has no hardware under it: it emulates the guest's kernel code, so "
-    "instructions are dear, and exits cheap beside them."
+    "instructions are dear, and exits that stay in KVM hardly dearer."
 )
 
 
