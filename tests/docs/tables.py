@@ -11,6 +11,7 @@ A page has them between two comments:
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +34,7 @@ from toyvisor.guest.source import read_source
 from toyvisor.host import vhost_net  # noqa: F401  (its rules belong to the catalogue)
 from toyvisor.kvm import i8254_registers, i8259_registers
 from toyvisor.kvm.port_register import PortRegister
+from toyvisor.learn import kvm_differences
 from toyvisor.modes import CpuMode
 from toyvisor.qemu import boot
 from toyvisor.qemu.catalog import DEVICE_TYPES, FIRST_IRQ, MMIO_BASE, MMIO_WINDOW
@@ -319,6 +321,52 @@ def records() -> str:
     return fenced(columns(rows))
 
 
+def program_differences() -> str:
+    """What may differ between the two KVMs, by reason: the programs, and what of them."""
+    by_reason: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for program, entries in kvm_differences.PROGRAMS.items():
+        for entry in entries:
+            facts = tuple(fact for fact in kvm_differences.FACTS if fact in entry.facts)
+            by_reason.setdefault((entry.cause, entry.reason, facts), []).append(program)
+    lines = []
+    for (cause, reason, facts), programs in sorted(by_reason.items()):
+        what = "everything" if len(facts) == len(kvm_differences.FACTS) else ", ".join(facts)
+        for label, text in (("", f"{cause}: {reason}"), ("  in", ", ".join(programs)),
+                            ("  may differ", what)):  # fmt: skip
+            start = f"{label} " if label else ""
+            indent = " " * (len(start) + (2 if not label else 0))
+            lines += textwrap.wrap(start + text, WIDTH, subsequent_indent=indent)
+    return fenced(lines)
+
+
+def general_differences() -> str:
+    lines = []
+    for what, reason in kvm_differences.RULES.items():
+        lines.append(what)
+        lines += textwrap.wrap(reason, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return fenced(lines)
+
+
+def known_differences() -> str:
+    """Those of the instruction matrix: tests/kvm/test_against_linux.py, read as text."""
+    tree = ast.parse((ROOT / "tests" / "kvm" / "test_against_linux.py").read_text("utf-8"))
+    table = next(
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id == "KNOWN_DIFFERENCES"
+    )
+    reasons: dict[str, list[str]] = {}
+    for pattern, reason in ast.literal_eval(table).items():
+        reasons.setdefault(reason, []).append(pattern.removesuffix(" .*").removesuffix(".*"))
+    lines = []
+    for reason, patterns in reasons.items():
+        lines += patterns
+        lines += textwrap.wrap(reason, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return fenced(lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "mmio-nic": lambda: registers(mmio_nic_registers.REGISTERS, 3),
     "virtio-mmio": lambda: registers(virtio_mmio.REGISTERS.values(), 3),
@@ -344,6 +392,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "assembler-limits": assembler_limits,
     "events": event_kinds,
     "records": records,
+    "kvm-programs": program_differences,
+    "kvm-rules": general_differences,
+    "kvm-instructions": known_differences,
 }
 FIGURE = ROOT / "docs" / "compare.svg"
 

@@ -127,7 +127,7 @@ def calibrate(seconds: float = 3.0) -> Calibration:
         gigahertz,
         _processor(),
         f"{name}, a software KVM" if is_software() else name,
-        os.uname().release,
+        os.uname().release.partition("-")[0],
     )
 
 

@@ -15,8 +15,8 @@ from toyvisor.learn.cost_model import ENTRIES
 from toyvisor.ui.figures import duration, figure
 
 _SOFTWARE = (
-    "This KVM has no hardware under it. It emulates the guest's kernel code: instructions are dear, "
-    "and an exit that stays in KVM is hardly dearer, as nobody changes worlds for it."
+    "This KVM has no hardware under it. It emulates the guest's kernel code: instructions are "
+    "dear, and an exit that stays in KVM is hardly dearer, as nobody changes worlds for it."
 )
 
 
