@@ -14,7 +14,7 @@ import mmap
 from collections.abc import Callable, Sequence
 
 from toyvisor.cpu.exit_door import AT_BOUNDARY, KernelHalf, VmExit
-from toyvisor.cpu.registers import CONTROL, GENERAL, SEGMENTS
+from toyvisor.cpu.registers import CONTROL, GENERAL
 from toyvisor.cpu.world_switch import Cpu
 from toyvisor.errors import UsageError
 from toyvisor.exit_reasons import ExitReason
@@ -24,15 +24,12 @@ from toyvisor.kvm.api import (
     DR7_FIXED,
     EXIT_OFFSET,
     IO_LAYOUT,
-    KVM_ENOSYS,
-    KVM_EPERM,
     KVM_EXIT_IO_IN,
     KVM_EXIT_IO_OUT,
     MMIO_DATA_OFFSET,
     MMIO_LAYOUT,
     PIO_DATA_OFFSET,
     VCPU_MMAP_SIZE,
-    Hypercall,
     InternalError,
     KvmExit,
     KvmRegs,
@@ -45,11 +42,12 @@ from toyvisor.kvm.event_injection import EventInjection
 from toyvisor.kvm.exceptions import (
     explain_delivery_outside_ram,
     explain_emulation_failure,
-    explain_sleep,
     explain_triple_fault,
 )
 from toyvisor.kvm.host_kernel import BareKernel, HostKernel
+from toyvisor.kvm.hypercalls import read_hypercall
 from toyvisor.kvm.io_bus import KvmIoBus
+from toyvisor.kvm.vcpu_block import VcpuBlock
 from toyvisor.kvm.vcpu_time import VcpuTime
 from toyvisor.kvm.vcpu_trace import VcpuTrace
 from toyvisor.memory import GuestMemory
@@ -100,6 +98,7 @@ class Vcpu:
         self._host: HostKernel = host if host is not None else BareKernel()
         #: Deadline, time slice and timers.
         self.timing = VcpuTime(self._host.timers)
+        self._block = VcpuBlock(self._host, self.timing, self.events)
         self._memory = memory
         self._ledger = ledger
         self._trace = ledger.trace
@@ -333,43 +332,16 @@ class Vcpu:
         return self._halt()
 
     def _halt(self) -> int | None:
-        """kvm_vcpu_block(): asleep until an interrupt comes. None: none ever will."""
+        """kvm_vcpu_halt(): asleep until an interrupt comes. None: none ever will."""
         cpu, start = self.cpu, self.timing.now
-        while not self.events.can_wake():
-            if not self._sleep(cpu):
-                self.asleep = True
-                self.explanation = explain_sleep(
-                    interrupts_are_on=cpu.interrupts_are_on,
-                    came_too_early=self.events.interrupted_at == cpu.registers.rip() - 1,
-                )
-                self.kvm_run.fields.exit_reason = _INTR
-                return None
+        if not self._block.block(cpu):
+            self.asleep = True
+            self.explanation = self._block.why(cpu)
+            self.kvm_run.fields.exit_reason = _INTR
+            return None
         if self._trace.enabled:
             self._trace.emit(KVM_VCPU_WAKEUP, self.timing.now - start)
         return self._reenter()
-
-    def _sleep(self, cpu: Cpu) -> bool:
-        """The others run; if nobody can, time passes until the next timer. False: no more."""
-        host, timing = self._host, self.timing
-        if timing.deadline == 0:  # kicked out
-            return False
-        if host.has_runnable:
-            if not host.run_others_and_poll():
-                timing.slice_end = None  # whom it was for has had the processor now
-            return True
-        if not cpu.interrupts_are_on:
-            return False
-        when = timing.next_expiry
-        if host.awaits_input:
-            seconds = timing.seconds_until(when)
-            slept = host.wait_for_input(seconds, lambda: timing.deadline == 0)
-            timing.sleep_for(slept)
-            return True
-        if when is None:
-            return False
-        timing.sleep_until(when)
-        # A PIT whose interrupts don't get through will never wake a guest that sleeps.
-        return self.events.requested or host.has_runnable or not timing.only_the_pit_is_left
 
     def _watch_exits(self, cpu: Cpu, *, watched: bool) -> None:
         """Somebody begins or ends to trace."""
@@ -419,24 +391,15 @@ class Vcpu:
 
     def _handle_vmcall(self, exit_: VmExit) -> int | None:
         """kvm_emulate_hypercall(): most end in the kernel."""
-        registers = self.cpu.registers
-        bits = self.cpu.view.code_bits()
-        mask = (1 << (64 if bits == 64 else 32)) - 1
-        names = ("rax", "rbx", "rcx", "rdx", "rsi")
-        nr, *args = (registers.read(name) & mask for name in names)
-        privileged = registers.read_special(SEGMENTS["cs"]) & 3 == 0 or bits == 16
-        if nr == Hypercall.MAP_GPA_RANGE and self.exit_hypercalls >> nr & 1 and privileged:
+        call = read_hypercall(self.cpu)
+        if call.goes_to_userspace(self.exit_hypercalls):
             hypercall = self.kvm_run.hypercall
-            hypercall.nr, hypercall.ret, hypercall.flags = nr, 0, int(bits == 64)
-            hypercall.args[:] = [*args[:3], 0, 0, 0]
+            hypercall.nr, hypercall.ret, hypercall.flags = call.nr, 0, int(call.bits == 64)
+            hypercall.args[:] = [*call.args[:3], 0, 0, 0]
             self._complete = exit_
             return self._return(int(KvmExit.HYPERCALL), exit_[0])
-        if not privileged:
-            result = -KVM_EPERM
-        else:
-            result = 0 if nr == Hypercall.VAPIC_POLL_IRQ else -KVM_ENOSYS
-        self._told.answered(exit_[0], KVM_HYPERCALL, nr, *args, result)
-        return result & mask
+        self._told.answered(exit_[0], KVM_HYPERCALL, call.nr, *call.args, call.answer)
+        return call.answer & call.mask
 
     def _handle_triple_fault(self, exit_: VmExit) -> int | None:
         registers = self.cpu.registers
