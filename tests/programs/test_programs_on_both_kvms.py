@@ -26,7 +26,7 @@ BROKEN = sorted(path.stem for path in (guest_programs_dir() / "broken").glob("*.
 #: Enough for all that end; the others are compared as far as they come.
 LIMITS = Limits(instructions=100_000, seconds=0.5)
 #: Characters for the one that reads the serial port.
-TYPED = b"hello\n\x04"
+TYPED = b"hello\n"
 
 
 def on_both(
