@@ -243,8 +243,16 @@ def _places() -> Iterator[Case]:
             place = next(name for name, at in edges.items() if at == edge)
             yield case(place, f"movups load, {first} before", 64, load, rbx=ram, rdi=edge - first)
             yield case(place, f"movups store, {first} before", 64, store, rbx=ram, rdi=edge - first)
+
+
+def _after_a_load() -> Iterator[Case]:
+    """An access across the border of RAM is begun anew; a load before it is not made again."""
     place = "from RAM into a device"
     load = f"mov eax, [{DEVICE_END - 1:#x}]\n"
+    for size, first in ((1, "al"), (2, "ax"), (4, "eax")):
+        for second, width in (("bx", 2), ("ebx", 4), ("rbx", 8)):
+            text = f"mov {first}, [{DEVICE:#x}]\nmov {second}, [{DEVICE - width + size:#x}]"
+            yield case(place, f"a load of {size}, then {size} of {width} bytes there", 64, text)
     for text in (f"mov [{DEVICE - 1:#x}], eax", f"mov eax, [{DEVICE - 1:#x}]"):
         yield case(place, f"{text} after a load out of a device", 64, load + text)
     after = f"\nout 0x12, al\nmov esp, {STACK:#x}"
@@ -415,8 +423,8 @@ def _hypercalls() -> Iterator[Case]:
 
 
 FAMILIES = (
-    _memory_forms, _stack_on_a_device, _strings, _sse, _places, _ports, _read_ahead, _flags,
-    _ends, _hypercalls,
+    _memory_forms, _stack_on_a_device, _strings, _sse, _places, _after_a_load, _ports, _read_ahead,
+    _flags, _ends, _hypercalls,
 )  # fmt: skip
 CASES = list({each.id: each for family in FAMILIES for each in family()}.values())
 # Differences ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from toyvisor.cpu import clock
 from toyvisor.errors import InputError, SourceError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.net import NetBackend
+from toyvisor.kvm.api import KvmExit
 from toyvisor.modes import CpuMode
 from toyvisor.qemu.frame_table import FRAME_ENTRY, FRAME_TABLE, FRAME_TABLE_HEADER
 from toyvisor.qemu.machine import Machine
@@ -295,3 +296,33 @@ def test_a_jump_out_of_the_program_is_not_taken_for_a_forgotten_hlt(tmp_path: Pa
         assert "jumped to 0x300000" in result.explanation
         assert "hlt" not in result.explanation
         assert "guest.s:6 (" in result.location
+
+
+@pytest.mark.parametrize("devices", ["", '"pic"'], ids=["no interrupts", "interrupts"])
+@pytest.mark.parametrize(
+    ("code", "exits"),
+    [
+        ("mov al, [0x200000]\nmov bx, [0x1fffff]", [(0x200000, 1), (0x200000, 1)]),
+        ("mov bx, [0x1fffff]\nmov bx, [0x1fffff]", [(0x200000, 1), (0x200000, 1)]),
+        ("mov esi, 0x200100\nmov edi, 0x1fffff\nmovsw", [(0x200100, 2), (0x200000, 1)]),
+        ("mov esp, 0x200100\npop qword ptr [0x1ffffc]", [(0x200100, 8), (0x200000, 4)]),
+    ],
+)
+def test_an_access_across_the_end_of_ram_is_made_once(
+    tmp_path: Path, devices: str, code: str, exits: list[tuple[int, int]]
+) -> None:
+    """It is begun anew, to see where it leads; a load before it is not made again."""
+    block = LONG + f"devices = [{devices}]"
+    with Machine(program(tmp_path, block, f"{code}\ncli\nhlt")) as machine:
+        found = []
+        inner = machine.vcpu.run
+
+        def run() -> None:
+            inner()
+            if machine.vcpu.kvm_run.exit_reason == KvmExit.MMIO:
+                mmio = machine.vcpu.kvm_run.mmio
+                found.append((mmio.phys_addr, mmio.len))
+
+        machine.vcpu.run = run
+        assert machine.run().outcome is Outcome.HALTED
+    assert found == exits

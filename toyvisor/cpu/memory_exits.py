@@ -69,6 +69,8 @@ class MemoryExits:
         self.cancelling = False
         #: An instruction that was given up runs again.
         self.replaying = False
+        # It was given up as it ran from RAM into a device.
+        self._straddles = False
         #: Called before an exit that such an instruction makes for the first time.
         self.before_new_exit: Callable[[], None] = lambda: None
 
@@ -171,10 +173,13 @@ class MemoryExits:
         self._next_in_log = -1
 
     def remember_load(self) -> None:
-        """The next replay is of an instruction that may have loaded from a device: the last one.
+        """The next replay is of an instruction that may have loaded from a device: the last load.
 
-        Where nothing is logged, since no interrupt can come, that is all there is to answer.
+        Where nothing is logged, since no interrupt can come, that is all there is to answer. If
+        it was another instruction's, this one does not ask for it: it has made all its accesses
+        once, so it would have been the last itself.
         """
+        self._straddles = True
         if not self.logs:
             self._log.clear()
             if not self._is_write:
@@ -182,7 +187,7 @@ class MemoryExits:
 
     def end_replay(self) -> None:
         """It is done."""
-        self.replaying = False
+        self.replaying = self._straddles = False
 
     def _recall(self, gpa: int, size: int) -> bool:
         """Answer an access that the instruction has made before; False if it is a new one.
@@ -252,5 +257,12 @@ class MemoryExits:
         size, self._beyond = self._beyond, 0
         self._gpa = gpa
         self._pieces = self._unaligned_pieces(size, crosses=True) - 1
-        if not self._is_probe:
-            self._exit(gpa, size, self._beyond_value)
+        if self._is_probe:
+            return
+        replaying = self.replaying
+        if replaying and self._straddles:
+            # It was not carried out before; what is remembered is another one (remember_load()).
+            self.before_new_exit()
+            self.replaying = False
+        self._exit(gpa, size, self._beyond_value)
+        self.replaying = replaying
