@@ -50,7 +50,8 @@ def run(of: Program, seconds: float = 5.0) -> tuple[Ending, Machine, float]:
 @needs_kvm
 def test_a_guest_that_never_exits_is_stopped_when_its_time_is_up(tmp_path: Path) -> None:
     ending, machine, took = run(program(tmp_path, "1: jmp 1b"), seconds=0.2)
-    assert ending == Ending(Outcome.BUDGET, "the guest was still running after 0.2 seconds")
+    assert ending.outcome is Outcome.BUDGET
+    assert ending.explanation.startswith("the guest was still running after 0.2 seconds")
     assert 0.2 <= took < 1.0
     assert machine.ledger.userspace[KvmExit.INTR] == 1
 

@@ -16,7 +16,7 @@ from toyvisor.host.console_input import InputBytes
 from toyvisor.host.net import open_net
 from toyvisor.kvm import linux
 from toyvisor.learn.both_kvms import Comparison, run_on_both
-from toyvisor.learn.kvm_differences import FACTS, INSTRUCTIONS, PROGRAMS, Cause
+from toyvisor.learn.kvm_differences import FACTS, INSTRUCTIONS, OUTCOME, PROGRAMS, Cause
 from toyvisor.qemu.accel import Limits
 
 needs_kvm = pytest.mark.skipif(linux.why_not() is not None, reason=f"{linux.why_not()}")
@@ -128,3 +128,15 @@ def test_every_program_of_the_table_is_there() -> None:
 
 def test_most_programs_are_the_same_without_exception() -> None:
     assert len(PROGRAMS) < len([*SHIPPED, *BROKEN]) / 2
+
+
+@needs_kvm
+@pytest.mark.parametrize("most", [10, 100])
+def test_a_guest_whose_time_was_up_on_the_toy_is_compared_so_far(most: int) -> None:
+    program = load_program("virtio_net_tx")
+    comparison = run_on_both(
+        program, lambda: open_net(default_net(program)), limits=Limits(most, 5), single_step=True
+    )
+    assert comparison.toy.result.outcome == "budget"
+    assert [fact.name for fact in comparison.differences] == [OUTCOME]
+    assert not comparison.unexplained

@@ -86,13 +86,14 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--single-step",
         action="store_true",
-        help="with --accel both: instruction by instruction; compare the registers behind each",
+        help="with --accel both: instruction by instruction; compare the registers behind each "
+        "(of the toy's at most 100,000, if --max-instructions does not say another number)",
     )
     parser.add_argument(
         "--max-seconds",
         metavar="S",
         type=_seconds,
-        help="with --accel kvm: stop the guest after so long (default: 10; with a real tap never)",
+        help="on Linux's KVM: stop the guest after so long (default: 10; with a real tap never)",
     )
 
 

@@ -109,13 +109,13 @@ def _kvm() -> Finding:
         why = reason.removeprefix(f"{DEVICE}: ")
         hint = " (group kvm)" if os.path.exists(DEVICE) else ""
         return Finding(DEVICE, OPTIONAL, f"{why}{hint}: no --accel kvm")
-    kind = "a software KVM, slow, and without some instructions" if is_software() else "hardware"
+    kind = ", a software KVM" if is_software() else ""
     try:
         printed = _two_and_two("kvm")
     except ToyvisorError as error:
         return Finding(DEVICE, OPTIONAL, f"there, but no guest runs on it: {error.message}")
     name = module_name() or "built into the kernel"
-    return Finding(DEVICE, GOOD, f"for --accel kvm: {name}, {kind}; 2 + 2 is {printed}")
+    return Finding(DEVICE, GOOD, f"{name}{kind}: 2 + 2 is {printed}")
 
 
 def _tun() -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from toyvisor.commands.run import console_for, frames_for
@@ -13,15 +14,19 @@ from toyvisor.host.net import open_net
 from toyvisor.learn.both_kvms import Comparison, run_on_both
 from toyvisor.qemu.accel import DEFAULT_BUDGET, DEFAULT_SECONDS, Limits
 
+#: Instructions of the toy, if nobody says: a step takes it a hundred times as long.
+MOST_STEPS = 100_000
+
 
 def main(arguments: argparse.Namespace, program: Program) -> int:
     """Run it on both; status 1 if they differ in what nobody has named a reason for."""
     _check_usage(arguments)
     net_option = frames_for(program, arguments.net)
     _, options = console_for(arguments, program)
-    limits = Limits(
-        arguments.max_instructions or DEFAULT_BUDGET, arguments.max_seconds or DEFAULT_SECONDS
-    )
+    budget = arguments.max_instructions or (MOST_STEPS if arguments.single_step else DEFAULT_BUDGET)
+    limits = Limits(budget, arguments.max_seconds or DEFAULT_SECONDS)
+    if sys.stderr.isatty():
+        print("running on both ...", end="", file=sys.stderr, flush=True)
     comparison = run_on_both(
         program,
         lambda: open_net(net_option),
@@ -30,6 +35,8 @@ def main(arguments: argparse.Namespace, program: Program) -> int:
         limits,
         single_step=arguments.single_step,
     )
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if arguments.json:
         print(json.dumps(to_json(comparison), indent=2))
     else:

@@ -13,7 +13,7 @@ def explain(run: KvmRun, regs: KvmRegs) -> str:
         case KvmExit.SHUTDOWN:
             return (
                 f"triple fault at RIP {regs.rip:#x}: an exception could not be delivered, and "
-                f"neither could the double fault that this makes; {_ASK_THE_TOY}"
+                f"neither could the double fault that this makes; {_ASK_THE_TOY}{_or_software()}"
             )
         case KvmExit.INTERNAL_ERROR:
             return _explain_internal_error(run, regs)
@@ -25,6 +25,15 @@ def explain(run: KvmRun, regs: KvmRegs) -> str:
             )
         case reason:
             return f"KVM_EXIT {reason} at RIP {regs.rip:#x}, which no device here asks for"
+
+
+def _or_software() -> str:
+    """What else it may be, on a KVM that can't do everything."""
+    from toyvisor.kvm.linux import is_software, module_name
+
+    if not is_software():
+        return ""
+    return f"; or {module_name()}, which has no hardware under it, can't do what the guest asks"
 
 
 def _explain_internal_error(run: KvmRun, regs: KvmRegs) -> str:

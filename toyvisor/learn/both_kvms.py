@@ -18,6 +18,7 @@ from toyvisor.learn.kvm_differences import (
     RECEIVED,
     REGISTERS,
     SENT,
+    TIME_WAS_UP,
     Difference,
     known,
 )
@@ -99,6 +100,8 @@ def run_on_both(
     )
     interrupts = any(device.type == "pic" for device in program.spec.devices)
     named = known(program.name, software=is_software(), interrupts=single_step and interrupts)
+    if toy.result.outcome is Outcome.BUDGET is not linux.result.outcome:
+        named = [*named, TIME_WAS_UP]
     return Comparison(program.name, toy, linux, _facts(toy, linux), named)
 
 
@@ -125,7 +128,7 @@ def _run(
 
 def _facts(toy: Side, linux: Side) -> list[Fact]:
     one, other = toy.result, linux.result
-    unfinished = one.outcome == other.outcome == Outcome.BUDGET
+    unfinished = one.outcome is Outcome.BUDGET
     facts = [
         _exits(toy, linux),
         _fact(OUTCOME, one.outcome, other.outcome),
@@ -157,7 +160,7 @@ def _steps(toy: list[Step], linux: list[Step], *, is_whole: bool) -> Fact:
 def _exits(toy: Side, linux: Side) -> Fact:
     """All of them; as many as there are in both, of guests whose time was up."""
     first = _first_difference(toy.exits, linux.exits)
-    if toy.result.outcome is linux.result.outcome is Outcome.BUDGET:
+    if toy.result.outcome is Outcome.BUDGET:
         shorter = min(len(toy.exits), len(linux.exits))
         first = first if first is not None and first < shorter else None
     counts = f"{len(toy.exits):,}", f"{len(linux.exits):,}"

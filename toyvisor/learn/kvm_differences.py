@@ -166,6 +166,14 @@ STEPPED = Difference(
 )
 
 
+#: For every guest whose time was up on the toy, and not on Linux's KVM.
+TIME_WAS_UP = Difference(
+    Cause.TIME,
+    frozenset({OUTCOME}),
+    "the toy's time was up first; until then both did what is compared here",
+)
+
+
 def known(program: str, *, software: bool, interrupts: bool = False) -> list[Difference]:
     """What may differ with a program on this machine's KVM; `interrupts`: it can have some."""
     found = [

@@ -119,7 +119,9 @@ class LinuxAccel:
 
         seconds = limits.seconds
         if seconds is not None:
-            self._vcpu.time_is_up = f"the guest was still running after {seconds:g} seconds"
+            self._vcpu.time_is_up = (
+                f"the guest was still running after {seconds:g} seconds{slow_kvm()}"
+            )
         with self.kernel.running(self._vcpu, seconds, SIG_IPI):
             yield
 
@@ -128,6 +130,13 @@ class LinuxAccel:
         """What Linux's KVM has counted, if this kernel tells."""
         stats = self._vcpu.stats
         return stats.counted() if stats is not None else None
+
+
+def slow_kvm() -> str:
+    """What to add where a guest took too long."""
+    from toyvisor.kvm.linux import is_software, module_name
+
+    return f" (of {module_name()}, a software KVM)" if is_software() else ""
 
 
 def create_accel(name: AccelName, ledger: Ledger) -> Accel:

@@ -157,7 +157,7 @@ def _exits(result: RunResult) -> list[RenderableType]:
     table = _table("reason", "exits")
     for name, count in sorted(result.exits_by_reason.items(), key=lambda item: -item[1]):
         table.add_row(name, f"{count:,}", _REASONS.get(name, ""))
-    return [heading, table] if result.total_exits else [heading]
+    return [heading, table] if result.exits_by_reason else [heading]
 
 
 def _copies(result: RunResult) -> list[RenderableType]:
