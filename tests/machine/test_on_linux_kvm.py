@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from toyvisor.cli import main
 from toyvisor.errors import MachineError, SourceError, UsageError
 from toyvisor.guest.program import Program, load_program
+from toyvisor.host.console import Console
+from toyvisor.host.console_input import InputFile
 from toyvisor.kvm import linux, linux_vcpu
 from toyvisor.kvm.api import KvmExit
 from toyvisor.qemu.accel import AccelName
@@ -375,3 +377,31 @@ def test_the_module_is_named_and_a_software_one_known(
     assert (linux.module_name(), linux.is_software()) == ("kvm_pvm", True)
     (tmp_path / "kvm_amd").mkdir()
     assert (linux.module_name(), linux.is_software()) == ("kvm_amd", False)
+
+
+@needs_kvm
+def test_a_guest_that_wants_no_more_interrupts_ends_though_input_could_come(
+    tmp_path: Path,
+) -> None:
+    """Nothing that comes in could wake it: it does not wait for the terminal."""
+    block = 'title = "t"\nmode = "long"\ndevices = ["pic", "serial"]'
+    ends = os.pipe()
+    console = Console(input=InputFile(ends[0]))
+    of = program(tmp_path, "cli\nhlt", block)
+    with Machine(of, console=console, accel=AccelName.KVM) as machine:
+        begin = time.monotonic()
+        assert machine.run(max_seconds=5).outcome is Outcome.HALTED
+        assert time.monotonic() - begin < 1
+    for end in ends:
+        os.close(end)
+
+
+@needs_kvm
+def test_looking_at_a_guest_becomes_seldom(tmp_path: Path) -> None:
+    """Each look is a signal and an exit; a guest that computes is not to be slowed by them."""
+    with Machine(program(tmp_path, "1: jmp 1b"), accel=AccelName.KVM) as machine:
+        looks = []
+        look = machine.vcpu.look
+        machine.vcpu.look = lambda: (looks.append(1), look())
+        machine.run(max_seconds=1)
+    assert 2 <= len(looks) <= 6

@@ -25,17 +25,23 @@ from toyvisor.trace.ledger import Ledger
 #: Units of the machine's time in a second: guest instructions of the toy, whose PIT ticks every
 #: four (kvm/i8254_registers.py).
 UNITS_PER_SECOND = 4 * 1_193_182
-#: How long a guest runs before somebody looks whether it sleeps for good; and, if it does not,
-#: before he looks again: longer than the PIT's longest period, 55 ms.
-FIRST_LOOK, NEXT_LOOK = 0.005, 0.065
+#: How long a guest runs before somebody looks whether it sleeps for good, in seconds; before he
+#: looks again, which is longer than the PIT's longest period, 55 ms; and how long that becomes
+#: as it doubles with each look.
+FIRST_LOOK, NEXT_LOOK, LONGEST_LOOK = 0.005, 0.065, 0.52
 
 
 class RealVcpu(Protocol):
     """A vCPU that runs on a processor of its own."""
 
     @property
-    def crossings(self) -> int:
-        """Counts entries into the guest and exits; odd while it runs."""
+    def is_in_guest(self) -> bool:
+        """Whether it runs at this moment."""
+        ...
+
+    @property
+    def returns(self) -> int:
+        """How often it came out by itself, not because somebody looked."""
         ...
 
     def look(self) -> None:
@@ -94,8 +100,10 @@ class RealTimeKernel(Kernel):
         self._start: float | None = None
         self._is_running = self._is_over = False
         self._failure: BaseException | None = None
-        #: the vCPU's crossings when somebody looked at it last
+        #: how often the vCPU had come out when somebody looked at it last, and when he looks again
         self._seen = -1
+        self._patience = FIRST_LOOK
+        self._next_look = 0.0
 
     def eventfd2(self, name: str) -> RealEventFd:
         """eventfd2(2): one of the real kernel's."""
@@ -211,15 +219,21 @@ class RealTimeKernel(Kernel):
         return max(0.0, min(left))
 
     def _look_at(self, vcpu: RealVcpu) -> float:
-        """Has it been in the guest since the last time? Returns how long to wait for the next."""
-        crossings = vcpu.crossings
-        if not crossings & 1 or crossings != self._seen:
-            self._seen = crossings
-            return FIRST_LOOK
-        if not self.is_idle:
-            return NEXT_LOOK
-        vcpu.look()
-        return NEXT_LOOK
+        """If it has been in the guest since the last time, and that is long: look.
+
+        Returns how long to wait for the next. (The look itself wakes us: its signal has a byte
+        in the pipe, as any other.)
+        """
+        now = time.monotonic()
+        if not vcpu.is_in_guest or vcpu.returns != self._seen:
+            self._seen = vcpu.returns
+            self._patience = FIRST_LOOK
+            self._next_look = now + FIRST_LOOK
+        elif now >= self._next_look:
+            vcpu.look()
+            self._patience = min(max(NEXT_LOOK, 2 * self._patience), LONGEST_LOOK)
+            self._next_look = now + self._patience
+        return self._next_look - now
 
     def close(self) -> None:
         """Close the eventfds, and the pipe."""

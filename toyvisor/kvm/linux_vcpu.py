@@ -59,14 +59,20 @@ class RealHost(Protocol):
         ...
 
     @property
+    def has_runnable(self) -> bool:
+        """Whether somebody has something to do."""
+        ...
+
+    @property
     def is_idle(self) -> bool:
-        """Whether nobody has anything to do, and nothing is to come from outside."""
+        """Whether nobody has, and nothing is to come from outside."""
         ...
 
 
 class AloneOnTheHost:
     """A host with nobody else."""
 
+    has_runnable = False
     is_idle = True
 
     def enter_guest(self) -> None:
@@ -101,8 +107,10 @@ class LinuxVcpu:
         self.explanation = ""
         #: How long it may run, in words, for whoever kicks it when that time is over.
         self.time_is_up = "the guest was still running when its time was up"
-        #: Counts entries into the guest; odd while it is there.
-        self.crossings = 0
+        #: Whether it runs at this moment: then its registers can't be read.
+        self.is_in_guest = False
+        #: How often it came out by itself, not because somebody looked.
+        self.returns = 0
         self._ledger = ledger
         self._trace = ledger.trace
         self._host = host
@@ -163,7 +171,7 @@ class LinuxVcpu:
         """One system call; False if a signal ended it."""
         host = self._host
         self._thread = threading.get_ident()
-        self.crossings += 1
+        self.is_in_guest = True
         host.enter_guest()
         try:
             fcntl.ioctl(self.fd, ioctls.RUN, 0)
@@ -173,7 +181,8 @@ class LinuxVcpu:
             raise MachineError(f"KVM_RUN: {error.strerror}") from None
         finally:
             host.leave_guest()
-            self.crossings += 1
+            self.is_in_guest = False
+        self.returns += 1
         return True
 
     def complete(self) -> bool:
@@ -268,11 +277,11 @@ class LinuxVcpu:
 
     def _sleeps_for_good(self) -> bool:
         """Asleep with nobody to wake it; with interrupts on, for longer than the PIT takes."""
-        if self.mp_state != ioctls.MP_STATE_HALTED or not self._host.is_idle:
+        if self.mp_state != ioctls.MP_STATE_HALTED or self._host.has_runnable:
             self._slept_at = (-1, 0.0)
             return False
         interrupts_are_on = bool(self.get_regs().rflags & RFLAGS_IF)
-        if interrupts_are_on and not self._has_slept_long():
+        if interrupts_are_on and not (self._host.is_idle and self._has_slept_long()):
             return False
         self.asleep = True
         self.explanation = explain_sleep(interrupts_are_on=interrupts_are_on, came_too_early=False)
@@ -297,11 +306,6 @@ class LinuxVcpu:
     def time(self) -> int:
         """The machine's time."""
         return self._host.now()
-
-    @property
-    def is_in_guest(self) -> bool:
-        """Whether it runs at this moment: then its registers can't be read."""
-        return bool(self.crossings & 1)
 
     def linear_rip(self) -> int:
         """The linear address of the present instruction."""
