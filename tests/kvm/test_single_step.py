@@ -150,3 +150,13 @@ def step(rip: int, rax: int = 0) -> Step:
 )
 def test_steps_may_be_missing_but_not_differ(coarse: list[Step], first: int | None) -> None:
     assert first_disagreement([step(1), step(2), step(3)], coarse) == first
+
+
+@both
+def test_a_step_that_is_called_off_in_the_middle_does_not_stop(
+    start: Start, accel: AccelName
+) -> None:
+    with start("out 0xe9, al\nnop\nhlt", accel, '"debugcon"') as machine:
+        assert stop(machine)[0] is KvmExit.IO
+        machine.vcpu.set_guest_debug(single_step=False)
+        assert stop(machine) == (KvmExit.HLT, 4)

@@ -404,4 +404,71 @@ def test_looking_at_a_guest_becomes_seldom(tmp_path: Path) -> None:
         look = machine.vcpu.look
         machine.vcpu.look = lambda: (looks.append(1), look())
         machine.run(max_seconds=1)
-    assert 2 <= len(looks) <= 6
+    assert 2 <= len(looks) <= 8
+
+
+_RESETS = """
+.include "machine.inc"
+.include "virtio.inc"
+_start: mov     edi, MMIO_BASE
+        mov     ecx, 60
+1:      mov     dword ptr [rdi + VIRTIO_MMIO_STATUS], 0
+        mov     dword ptr [rdi + VIRTIO_MMIO_STATUS], 1
+        mov     dword ptr [rdi + VIRTIO_MMIO_STATUS], 3
+        mov     dword ptr [rdi + VIRTIO_MMIO_DRIVER_FEATURES_SEL], 1
+        mov     dword ptr [rdi + VIRTIO_MMIO_DRIVER_FEATURES], 1
+        mov     dword ptr [rdi + VIRTIO_MMIO_STATUS], 11
+        mov     dword ptr [rdi + VIRTIO_MMIO_STATUS], 15
+        dec     ecx
+        jnz     1b
+        cli
+        hlt
+"""
+
+
+@needs_kvm
+@pytest.mark.parametrize("option", ["ioeventfd", "vhost"])
+def test_a_guest_that_resets_its_device_for_ever_costs_no_files(
+    tmp_path: Path, option: str
+) -> None:
+    """Each DRIVER_OK takes eventfds, each reset gives them back."""
+    block = (
+        f'title = "t"\nmode = "long"\ndevices = ["pic", {{type = "virtio-net", {option} = true}}]'
+    )
+    with Machine(program(tmp_path, _RESETS, block), accel=AccelName.KVM) as machine:
+        before = descriptors()
+        assert machine.run(max_seconds=10).outcome is Outcome.HALTED
+        assert machine.ledger.userspace[KvmExit.MMIO] >= 60 * 7
+        assert descriptors() < before + 12
+
+
+@needs_kvm
+def test_a_machine_can_be_run_again_and_closed_twice(tmp_path: Path) -> None:
+    machine = Machine(program(tmp_path, "1: inc rax\njmp 1b"), accel=AccelName.KVM)
+    assert machine.run(max_seconds=0.1).outcome is Outcome.BUDGET
+    first = machine.vcpu.get_regs().rax
+    begin = time.monotonic()
+    assert machine.run(max_seconds=0.1).outcome is Outcome.BUDGET
+    assert time.monotonic() - begin >= 0.1
+    assert machine.vcpu.get_regs().rax > first
+    machine.close()
+    machine.close()
+
+
+@needs_kvm
+def test_a_second_ctrl_c_leaves_while_another_thread_is_at_work(tmp_path: Path) -> None:
+    """It comes as KeyboardInterrupt wherever the thread is: here, waiting for its turn."""
+    before = signal.getsignal(signal.SIGINT)
+    with Machine(program(tmp_path, "1: jmp 1b"), accel=AccelName.KVM) as machine:
+
+        def holds_the_lock() -> None:
+            for _ in range(2):
+                time.sleep(0.2)
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+
+        machine.kernel.timers.add(1000, holds_the_lock)
+        with pytest.raises(KeyboardInterrupt):
+            machine.run(max_seconds=20)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.set_wakeup_fd(-1) == -1

@@ -24,7 +24,7 @@ needs_kvm = pytest.mark.skipif(linux.why_not() is not None, reason=f"{linux.why_
 SHIPPED = [program.name for program in shipped_programs()]
 BROKEN = sorted(path.stem for path in (guest_programs_dir() / "broken").glob("*.s"))
 #: Enough for all that end; the others are compared as far as they come.
-LIMITS = Limits(instructions=100_000, seconds=0.5)
+LIMITS = Limits(instructions=100_000, seconds=1)
 #: Characters for the one that reads the serial port.
 TYPED = b"hello\n"
 

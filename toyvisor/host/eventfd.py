@@ -34,6 +34,9 @@ class EventFd(WaitQueue):
         self.count = 0
         return count
 
+    def close(self) -> None:
+        """Nobody needs it any more."""
+
     @property
     def readable(self) -> bool:
         """Whether poll(2) would say POLLIN."""

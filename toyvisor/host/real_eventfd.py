@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 
 from toyvisor.host.eventfd import EventFd
 
@@ -16,11 +17,12 @@ from toyvisor.host.eventfd import EventFd
 class RealEventFd(EventFd):
     """eventfd2(0, EFD_NONBLOCK | EFD_CLOEXEC)."""
 
-    __slots__ = ("_fd",)
+    __slots__ = ("_fd", "_forget")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, forget: Callable[[int], None] = lambda _fd: None) -> None:
         super().__init__(name)
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._forget = forget
 
     def fileno(self) -> int:
         """The file descriptor."""
@@ -46,8 +48,11 @@ class RealEventFd(EventFd):
         return bool(poll.poll(0))
 
     def close(self) -> None:
-        """Close the file descriptor."""
-        os.close(self._fd)
+        """Close the file descriptor. Twice is once."""
+        if self._fd >= 0:
+            self._forget(self._fd)
+            os.close(self._fd)
+            self._fd = -1
 
 
 class RealEventFds:
@@ -64,7 +69,7 @@ class RealEventFds:
 
     def create(self, name: str) -> RealEventFd:
         """A new one."""
-        eventfd = RealEventFd(name)
+        eventfd = RealEventFd(name, self._forget)
         self._eventfds[eventfd.fileno()] = eventfd
         self._epoll.register(eventfd.fileno(), select.EPOLLIN | select.EPOLLET)
         return eventfd
@@ -76,11 +81,16 @@ class RealEventFds:
     def wake_up(self) -> None:
         """Call the waiters of each that was signalled since the last time."""
         for descriptor, _ in self._epoll.poll(0):
-            self._eventfds[descriptor].wake_up()
+            eventfd = self._eventfds.get(descriptor)
+            if eventfd is not None:  # else an earlier one's waiter has closed it
+                eventfd.wake_up()
+
+    def _forget(self, descriptor: int) -> None:
+        self._epoll.unregister(descriptor)
+        del self._eventfds[descriptor]
 
     def close(self) -> None:
         """Close them all."""
-        self._epoll.close()
-        for eventfd in self._eventfds.values():
+        for eventfd in list(self._eventfds.values()):
             eventfd.close()
-        self._eventfds.clear()
+        self._epoll.close()

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from toyvisor.errors import UsageError
@@ -28,7 +28,7 @@ UNITS_PER_SECOND = 4 * 1_193_182
 #: How long a guest runs before somebody looks whether it sleeps for good, in seconds; before he
 #: looks again, which is longer than the PIT's longest period, 55 ms; and how long that becomes
 #: as it doubles with each look.
-FIRST_LOOK, NEXT_LOOK, LONGEST_LOOK = 0.005, 0.065, 0.52
+FIRST_LOOK, NEXT_LOOK, LONGEST_LOOK = 0.005, 0.08, 0.32
 
 
 class RealVcpu(Protocol):
@@ -61,7 +61,7 @@ class SignalPipe:
     __slots__ = ("_ends", "numbers")
 
     def __init__(self) -> None:
-        self._ends = os.pipe()
+        self._ends: tuple[int, ...] = os.pipe()
         for end in self._ends:
             os.set_blocking(end, False)
         #: the signals that have come
@@ -81,8 +81,9 @@ class SignalPipe:
         self.numbers += os.read(self._ends[0], 256)
 
     def close(self) -> None:
-        """Close both ends."""
-        for end in self._ends:
+        """Close both ends. Twice is once."""
+        ends, self._ends = self._ends, ()
+        for end in ends:
             os.close(end)
 
 
@@ -91,14 +92,15 @@ class RealTimeKernel(Kernel):
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__(ledger)
-        self.lock = threading.Lock()
+        #: Reentrant, as such a lock knows whose it is: only its owner can let it go.
+        self.lock = threading.RLock()
         self._eventfds = RealEventFds()
         self._doorbell = self._eventfds.create("doorbell")
         self._signals = SignalPipe()
         for file in (self._eventfds, self._signals):
             self.poller.add(file)
         self._start: float | None = None
-        self._is_running = self._is_over = False
+        self._is_running = self._is_over = self._is_closed = False
         self._failure: BaseException | None = None
         #: how often the vCPU had come out when somebody looked at it last, and when he looks again
         self._seen = -1
@@ -153,22 +155,27 @@ class RealTimeKernel(Kernel):
             raise UsageError("a guest on Linux's KVM runs in the main thread only")
         before = signal.signal(sig_ipi, lambda _number, _frame: None)
         wakeup = signal.set_wakeup_fd(self._signals.write_end, warn_on_full_buffer=False)
-        self._start = time.monotonic()
+        self._start = time.monotonic() - self.now() / UNITS_PER_SECOND
+        self._failure = None
         others = threading.Thread(
             target=self._run_beside, args=(vcpu, seconds, sig_ipi), name="host", daemon=True
         )
         self.lock.acquire()
         self._is_running, self._is_over = True, False
-        others.start()
         try:
+            others.start()
             yield
         finally:
             self._is_running, self._is_over = False, True
-            self.lock.release()
-            self._doorbell.signal()
-            others.join()
-            signal.set_wakeup_fd(wakeup)
-            signal.signal(sig_ipi, before if before is not None else signal.SIG_DFL)
+            with suppress(RuntimeError):  # a second Ctrl-C came while it was somebody else's
+                self.lock.release()
+            try:
+                self._doorbell.signal()
+                if others.ident is not None:
+                    others.join()
+            finally:
+                signal.set_wakeup_fd(wakeup)
+                signal.signal(sig_ipi, before if before is not None else signal.SIG_DFL)
         if self._failure is not None:
             raise self._failure
 
@@ -236,6 +243,8 @@ class RealTimeKernel(Kernel):
         return self._next_look - now
 
     def close(self) -> None:
-        """Close the eventfds, and the pipe."""
-        self._eventfds.close()
-        self._signals.close()
+        """Close the eventfds, and the pipe. Twice is once."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._eventfds.close()
+            self._signals.close()

@@ -31,11 +31,11 @@ class Stats:
             if numbers == 1:  # not a histogram
                 self._offsets[name] = offset
 
-    def read(self, name: str) -> int:
-        """One counter; 0 if this kernel has none of that name."""
+    def read(self, name: str) -> int | None:
+        """One counter; None if this kernel has none of that name."""
         offset = self._offsets.get(name)
         if offset is None:
-            return 0
+            return None
         number: int = unpack("<Q", os.pread(self._fd, 8, self._data + offset))[0]
         return number
 

@@ -34,8 +34,9 @@ from toyvisor.trace.ledger import Ledger
 #: The signal that gets a thread out of KVM_RUN (QEMU: SIG_IPI).
 SIG_IPI = signal.SIGUSR1
 
-#: Longer than the PIT's longest period (65536 ticks at 1.193182 MHz: 55 ms), in seconds.
-_LONG = 0.06
+#: Longer than the PIT's longest period (65536 ticks at 1.193182 MHz: 55 ms), in seconds, and long
+#: enough for a busy host to be late with it.
+_LONG = 0.15
 #: What userspace answers or takes note of, and need not be explained.
 _SERVED = {
     KvmExit.MMIO, KvmExit.IO, KvmExit.HLT, KvmExit.HYPERCALL, KvmExit.INTR, KvmExit.DEBUG,
@@ -289,10 +290,12 @@ class LinuxVcpu:
 
     def _has_slept_long(self) -> bool:
         """In one HLT, as the counter says; an old kernel, without it, never says so."""
-        halts = self.stats.read("halt_exits") if self.stats is not None else -1
+        halts = self.stats.read("halt_exits") if self.stats is not None else None
+        if halts is None:
+            return False
         if halts != self._slept_at[0]:
             self._slept_at = (halts, time.monotonic())
-        return self.stats is not None and time.monotonic() - self._slept_at[1] >= _LONG
+        return time.monotonic() - self._slept_at[1] >= _LONG
 
     # For QEMU, as the toy's vCPU has it ---------------------------------------------------
 

@@ -189,6 +189,9 @@ class Vcpu:
     def set_guest_debug(self, *, single_step: bool) -> None:
         """KVM_SET_GUEST_DEBUG: run() returns KVM_EXIT_DEBUG behind each instruction, or not."""
         self._is_stepping = single_step
+        if not single_step and self._in_step:
+            self._in_step = False
+            self.timing.cancel_step()
 
     def complete(self) -> bool:
         """Nothing to do: the toy finishes an instruction that has exited in its next step."""

@@ -69,6 +69,11 @@ class VcpuTime:
         self._step_end = self._cpu.now() + 1
         self.set_limit()
 
+    def cancel_step(self) -> None:
+        """Run on after all."""
+        self._step_end = None
+        self.set_limit()
+
     def end_step(self) -> bool:
         """The processor has stopped at its limit: whether a step was to end there."""
         assert self._cpu is not None

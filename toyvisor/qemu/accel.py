@@ -122,6 +122,7 @@ class LinuxAccel:
             self._vcpu.time_is_up = (
                 f"the guest was still running after {seconds:g} seconds{slow_kvm()}"
             )
+        self._vcpu.resume()
         with self.kernel.running(self._vcpu, seconds, SIG_IPI):
             yield
 

@@ -81,8 +81,10 @@ def _ending(vcpu: VcpuFd, reason: int) -> Ending:
         case KvmExit.INTR:
             return Ending(Outcome.BUDGET, vcpu.time_is_up)
         case KvmExit.INTERNAL_ERROR:
-            suberror = InternalError(vcpu.kvm_run.internal.suberror)
-            what = f"KVM_INTERNAL_ERROR_{suberror.name}: {vcpu.explanation}"
+            suberror = vcpu.kvm_run.internal.suberror
+            known = suberror in InternalError.__members__.values()
+            name = InternalError(suberror).name if known else suberror
+            what = f"KVM_INTERNAL_ERROR_{name}: {vcpu.explanation}"
             return Ending(Outcome.INTERNAL_ERROR, what)
     return Ending(Outcome.INTERNAL_ERROR, vcpu.explanation)
 

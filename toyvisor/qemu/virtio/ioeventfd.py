@@ -95,7 +95,10 @@ class HostNotifiers:
             self.eventfds.append(eventfd)
 
     def deassign(self) -> None:
-        """From now on a kick is an exit to QEMU again. What was signalled stays signalled."""
+        """From now on a kick is an exit to QEMU again. What was signalled stays signalled.
+
+        Whoever has read them for the last time closes them.
+        """
         for index, eventfd in enumerate(self.eventfds):
             self._wiring.vm.ioeventfd(eventfd, self._address, _NOTIFY_SIZE, index, deassign=True)
             self._note("KVM_IOEVENTFD (deassign)")
@@ -147,6 +150,7 @@ class IoEventFdService:
         self._notifiers.deassign()
         for index, eventfd in enumerate(eventfds):
             self._host_notifier_read(index, eventfd)
+            eventfd.close()
 
     def start_queue(self, slot: QueueSlot) -> None:
         """Its kicks are waited for already."""

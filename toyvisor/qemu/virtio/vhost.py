@@ -153,6 +153,7 @@ class VhostNetService:
         if device.client is not None:
             device.client.suspend()
         self._host_notifiers.assign()
+        self._err.close()
         self._err = self._wiring.eventfd2(f"{device.name} err")
         self._wiring.main_loop.set_fd_handler(self._err, self._error_notifier_read)
         self._ioctl("VHOST_SET_FEATURES")
@@ -173,8 +174,12 @@ class VhostNetService:
         bases = {index: self._stop_ring(index) for index in list(self._guest_notifiers)}
         self._transport.used_elsewhere = None
         self._wiring.main_loop.set_fd_handler(self._err, None)
+        self._err.close()
         self._errors = []
+        kicks = self._host_notifiers.eventfds
         self._host_notifiers.deassign()
+        for kick in kicks:
+            kick.close()
         return bases
 
     def _start_ring(self, slot: QueueSlot, base: int) -> None:
@@ -202,6 +207,7 @@ class VhostNetService:
         notifier = self._guest_notifiers.pop(index)
         self._wiring.vm.irqfd(notifier.eventfd, self._wiring.gsi, deassign=True)
         self._ioctl("KVM_IRQFD (deassign)")
+        notifier.eventfd.close()
         return base
 
     # What comes back ------------------------------------------------------------------------
