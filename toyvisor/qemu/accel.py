@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from toyvisor.host.kernel import Kernel
-from toyvisor.kvm.file_descriptors import VcpuFd, VmFd
 from toyvisor.trace.ledger import Ledger
+
+if TYPE_CHECKING:
+    from toyvisor.kvm.file_descriptors import VcpuFd, VmFd
 
 DEFAULT_BUDGET = 10_000_000
 DEFAULT_SECONDS = 10.0

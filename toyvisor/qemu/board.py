@@ -16,7 +16,6 @@ from toyvisor.host.console import Console
 from toyvisor.host.kernel import Kernel
 from toyvisor.host.net import NetBackend
 from toyvisor.host.syscalls import ioctl
-from toyvisor.kvm.file_descriptors import VmFd
 from toyvisor.memory import PAGE_SIZE
 from toyvisor.qemu.address_space import AddressSpace
 from toyvisor.qemu.catalog import (
@@ -35,6 +34,7 @@ from toyvisor.qemu.device import DeviceContext, GuestErrorLog, MemoryRegionOps
 from toyvisor.trace.ledger import Ledger
 
 if TYPE_CHECKING:
+    from toyvisor.kvm.file_descriptors import VmFd
     from toyvisor.qemu.main_loop import MainLoop
 
 _NETWORK_CARDS = ("mmio-nic", "virtio-net")

@@ -10,8 +10,10 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from toyvisor.kvm.file_descriptors import VcpuFd
+if TYPE_CHECKING:
+    from toyvisor.kvm.file_descriptors import VcpuFd
 
 
 @contextmanager

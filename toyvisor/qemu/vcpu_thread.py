@@ -6,7 +6,7 @@ QEMU: accel/kvm/kvm-all.c, kvm_cpu_exec().
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from toyvisor.host.kernel import Kernel
 from toyvisor.kvm.api import (
@@ -16,8 +16,10 @@ from toyvisor.kvm.api import (
     InternalError,
     KvmExit,
 )
-from toyvisor.kvm.file_descriptors import VcpuFd
 from toyvisor.qemu.address_space import AddressSpace
+
+if TYPE_CHECKING:
+    from toyvisor.kvm.file_descriptors import VcpuFd
 
 
 class Outcome(StrEnum):
