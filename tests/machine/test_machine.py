@@ -298,6 +298,14 @@ def test_a_jump_out_of_the_program_is_not_taken_for_a_forgotten_hlt(tmp_path: Pa
         assert "guest.s:6 (" in result.location
 
 
+def test_a_load_in_two_parts_is_not_made_again_for_its_store(tmp_path: Path) -> None:
+    """MOVSQ from the border of two device pages to that of RAM, where exits are logged."""
+    code = "mov esi, 0x200ffc\nmov edi, 0x1ffffe\nmovsq\ncli\nhlt"
+    with Machine(program(tmp_path, LONG + 'devices = ["pic"]', code)) as machine:
+        assert machine.run().outcome is Outcome.HALTED
+        assert machine.ledger.userspace[KvmExit.MMIO] == 3
+
+
 @pytest.mark.parametrize("devices", ["", '"pic"'], ids=["no interrupts", "interrupts"])
 @pytest.mark.parametrize(
     ("code", "exits"),

@@ -69,8 +69,8 @@ class MemoryExits:
         self.cancelling = False
         #: An instruction that was given up runs again.
         self.replaying = False
-        # It was given up as it ran from RAM into a device.
-        self._straddles = False
+        # It was given up as it ran from RAM into a device; and the access in hand does so.
+        self._straddles = self._began_in_ram = False
         #: Called before an exit that such an instruction makes for the first time.
         self.before_new_exit: Callable[[], None] = lambda: None
 
@@ -112,6 +112,7 @@ class MemoryExits:
                 self._is_write = is_write = access == UC_MEM_WRITE
                 self._is_probe = is_write and bool(self._has_ins) and self._ins.is_probe(value)
                 self._gpa = gpa
+                self._began_in_ram = True
                 self._unaligned(gpa, size, value)
                 self._pieces = 0
             except BaseException as failure:
@@ -123,6 +124,7 @@ class MemoryExits:
             self._is_write = is_write = access == UC_MEM_WRITE
             self._gpa = gpa
             if gpa & (size - 1):
+                self._began_in_ram = False
                 size, value = self._unaligned(gpa, size, value)
             else:
                 self._pieces = 2 if size == 8 else 1
@@ -260,7 +262,7 @@ class MemoryExits:
         if self._is_probe:
             return
         replaying = self.replaying
-        if replaying and self._straddles:
+        if replaying and self._straddles and self._began_in_ram:
             # It was not carried out before; what is remembered is another one (remember_load()).
             self.before_new_exit()
             self.replaying = False
