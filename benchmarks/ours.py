@@ -60,6 +60,9 @@ class _KernelRegister:
     def __init__(self, signal: Callable[[], None] = lambda: None) -> None:
         self._signal = signal
 
+    def accepts(self, _address: int, _size: int, _value: int | None) -> bool:
+        return True
+
     def read(self, _address: int, _size: int) -> int | None:
         return 0
 

@@ -29,6 +29,9 @@ class Other:
     def __init__(self) -> None:
         self.stores: list[tuple[int, int, int]] = []
 
+    def accepts(self, address: int, size: int, value: int | None) -> bool:
+        return True
+
     def read(self, address: int, size: int) -> int | None:
         return 0x77
 

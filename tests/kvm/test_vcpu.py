@@ -208,6 +208,9 @@ class KernelDevice:
     def __init__(self) -> None:
         self.value = 0
 
+    def accepts(self, address: int, size: int, value: int | None) -> bool:
+        return address & 4 == 0
+
     def read(self, address: int, size: int) -> int | None:
         return self.value if address & 4 == 0 else None
 

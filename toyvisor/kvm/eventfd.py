@@ -80,15 +80,19 @@ class IoEventFd:
         self.trace = trace
         self.is_mmio = is_mmio
 
+    def accepts(self, address: int, size: int, value: int | None) -> bool:
+        """A store is ours if address, width and data are right (ioeventfd_in_range)."""
+        if value is None or address != self.address:
+            return False
+        return not self.length or (size == self.length and self.datamatch in (None, value))
+
     def read(self, address: int, size: int) -> int | None:
         """A load: never ours."""
         return None
 
     def write(self, address: int, size: int, value: int) -> bool:
-        """A store: ours if address, width and data are right (ioeventfd_in_range)."""
-        if address != self.address:
-            return False
-        if self.length and (size != self.length or self.datamatch not in (None, value)):
+        """A store that fits signals the eventfd."""
+        if not self.accepts(address, size, value):
             return False
         if self.trace.enabled:
             if self.is_mmio and not self.length:

@@ -246,6 +246,10 @@ class Pit:
             return 0
         return (self._period - (self._expires - now)) // INSTRUCTIONS_PER_TICK
 
+    def accepts(self, address: int, _size: int, _value: int | None) -> bool:
+        """Every access to our ports."""
+        return CH0 <= address <= MODE or address == SPEAKER
+
     def write(self, address: int, size: int, value: int) -> bool:
         """An OUT; of a wider one the lowest byte counts (Linux: pit_ioport_write)."""
         value &= 0xFF

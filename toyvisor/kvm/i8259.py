@@ -183,6 +183,10 @@ class PicPair:
 
     # The guest's accesses (KvmIoDevice) -----------------------------------------------------
 
+    def accepts(self, address: int, _size: int, _value: int | None) -> bool:
+        """Every access to our ports."""
+        return address in self._writers
+
     def write(self, address: int, size: int, value: int) -> bool:
         """An OUT; only single bytes do anything (Linux: picdev_write)."""
         writer = self._writers.get(address)

@@ -15,6 +15,10 @@ _WIDEST = 8
 class KvmIoDevice(Protocol):
     """struct kvm_io_device_ops: None or False means "not mine after all"."""
 
+    def accepts(self, address: int, size: int, value: int | None) -> bool:
+        """Whether write() would take a store of `value`, or read() a load (None)."""
+        ...
+
     def read(self, address: int, size: int) -> int | None:
         """The guest loads."""
         ...
@@ -55,6 +59,13 @@ class KvmIoBus:
     def has(self, address: int) -> bool:
         """Whether a device is there, or near."""
         return address >> self._bits in self._devices
+
+    def accepts(self, address: int, size: int, value: int | None) -> bool:
+        """Whether a device would take a store of `value`, or a load (None)."""
+        return any(
+            start <= address and address + size <= end and device.accepts(address, size, value)
+            for start, end, device in self._devices.get(address >> self._bits, ())
+        )
 
     def read(self, address: int, size: int) -> int | None:
         """Ask the devices in turn; None if nobody answers."""

@@ -125,7 +125,7 @@ class Vcpu:
             ExitReason.PREEMPTION_TIMER: self._handle_timer,
             ExitReason.INTERRUPT_WINDOW: self._handle_window,
             ExitReason.NMI_WINDOW: self._handle_window,
-            AT_BOUNDARY: lambda _exit: self._reenter(),
+            AT_BOUNDARY: self._at_boundary,
         }
 
     # ioctls ---------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Vcpu:
         trace = self._trace
         cpu = self.cpu
         if trace.enabled:
-            if self.events.requested or cpu.boundary.armed:
+            if self.events.requested:
                 self._told.run_without_entry(self._complete, reply)
                 if not self.asleep:
                     self._reenter()
@@ -355,7 +355,7 @@ class Vcpu:
     def _traced_kernel(self) -> KernelHalf:
         from toyvisor.kvm.lightweight import TracedBuses
 
-        traced = TracedBuses(*self._buses, self._trace, self._moment)
+        traced = TracedBuses(*self._buses, self._told, self._tell_entry)
         return KernelHalf(
             traced.mmio_read, traced.mmio_write, traced.pio_read, traced.pio_write,
             self._emulate_cpuid,
@@ -388,8 +388,25 @@ class Vcpu:
         """Back into the guest after an exit that KVM has finished, with what it can inject."""
         if self.events.requested:
             self.events.prepare(self.cpu)
-        if self._trace.enabled and not self.cpu.boundary.armed:
+        if self._trace.enabled:
+            self._tell_entry()
+        return 0
+
+    def _tell_entry(self) -> None:
+        """Into the guest; but an event that is injected behind the present instruction comes first.
+
+        What stands between the two is not the guest running, as KVM sees it.
+        """
+        self._told.owes_entry = self.events.requested and self.cpu.boundary.armed
+        if not self._told.owes_entry:
             self._trace.emit(VM_ENTRY)
+
+    def _at_boundary(self, _exit: VmExit) -> int:
+        """Not an exit: the guest stands where an event can be injected."""
+        if self.events.requested:
+            self.events.prepare(self.cpu)
+        if self._trace.enabled and self._told.owes_entry:
+            self._tell_entry()
         return 0
 
     def _handle_vmcall(self, exit_: VmExit) -> int | None:
@@ -472,10 +489,6 @@ class Vcpu:
         data = memoryview(mapping)[PIO_DATA_OFFSET : PIO_DATA_OFFSET + size * count]
         ledger.copy(ledger.kvm_to_guest, elements, 0, data)
         return int.from_bytes(elements, "little")
-
-    def _moment(self) -> tuple[int, bool]:
-        """For the trace of a lightweight exit: RIP at it, and whether an event comes first."""
-        return self._told.rip, self.cpu.boundary.armed
 
     def _create_cpu(self, bits: int) -> Cpu:
         cpu = Cpu(bits, self._memory, self._ledger.exits, self._kernel, _instruction_lengths)

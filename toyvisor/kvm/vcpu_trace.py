@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from toyvisor.cpu.exit_door import VmExit
 from toyvisor.exit_reasons import ExitReason
-from toyvisor.trace.events import IOCTL, KVM_USERSPACE_EXIT, VM_ENTRY, VM_EXIT, EventKind, Trace
+from toyvisor.trace.events import (
+    KVM_USERSPACE_EXIT,
+    VM_ENTRY,
+    VM_EXIT,
+    Event,
+    EventKind,
+    Trace,
+    spelled_out,
+)
 from toyvisor.trace.exit_records import KVM_RUN, KVM_RUN_MMIO_READ, KVM_RUN_PIO_READ
 from toyvisor.trace.ledger import Ledger
 
@@ -12,13 +20,15 @@ from toyvisor.trace.ledger import Ledger
 class VcpuTrace:
     """One vCPU's part of the stream. All but note_exit() are called while it is enabled."""
 
-    __slots__ = ("_hop", "rip", "trace")
+    __slots__ = ("_hop", "owes_entry", "rip", "trace")
 
     def __init__(self, ledger: Ledger) -> None:
         self.trace: Trace = ledger.trace
         self._hop = ledger.kvm_to_guest.name
         #: RIP at the last exit, if somebody traces.
         self.rip = 0
+        #: The guest goes on, but is told to have been entered when an event is injected.
+        self.owes_entry = False
 
     def note_exit(self, rip: int, now: int) -> None:
         """At every exit that is traced: where the guest stands, and what time it is."""
@@ -49,23 +59,20 @@ class VcpuTrace:
 
     def run(self, pending: VmExit | None, reply: int | None) -> None:
         """KVM_RUN: the call, what it completes, and the entry."""
-        if pending is None or pending[0] == ExitReason.VMCALL:
-            self.trace.emit(KVM_RUN)
-        elif pending[0] == ExitReason.IO_INSTRUCTION:
-            _, port, size, _, _, count = pending
-            self.trace.emit(KVM_RUN_PIO_READ, port, size, count, reply, self._hop)
-        else:
-            _, gpa, size, *_ = pending
-            self.trace.emit(KVM_RUN_MMIO_READ, gpa, size, reply, self._hop)
+        self.trace.append(self._run(pending, reply))
 
     def run_without_entry(self, pending: VmExit | None, reply: int | None) -> None:
         """The same one by one, since something is injected before the entry."""
-        if pending is None:
-            self.trace.emit(IOCTL, "KVM_RUN")
-            return
-        begin = len(self.trace.records)
-        self.run(pending, reply)
-        told = [event for event in self.trace.events_from(begin) if event[2] is not VM_ENTRY]
-        del self.trace.records[begin:]
-        for _, _, kind, *fields in told:
-            self.trace.emit(kind, *fields)
+        for event in spelled_out(self._run(pending, reply)):
+            if event[2] is not VM_ENTRY:
+                self.trace.emit(*event[2:])
+
+    def _run(self, pending: VmExit | None, reply: int | None) -> Event:
+        now, thread = self.trace.now, self.trace.thread
+        if pending is None or pending[0] == ExitReason.VMCALL:
+            return (now, thread, KVM_RUN.name)
+        if pending[0] == ExitReason.IO_INSTRUCTION:
+            _, port, size, _, _, count = pending
+            return (now, thread, KVM_RUN_PIO_READ.name, port, size, count, reply, self._hop)
+        _, gpa, size, *_ = pending
+        return (now, thread, KVM_RUN_MMIO_READ.name, gpa, size, reply, self._hop)

@@ -149,6 +149,23 @@ class EventView(NamedTuple):
     fields: dict[str, Any]
 
 
+def spelled_out(record: Event) -> Iterator[Event]:
+    """The single events, (clock, thread, kind, *fields), that a record stands for."""
+    clock, thread, name, *fields = record
+    kind = KINDS[name]
+    if kind.expand is None:
+        yield (clock, Thread(thread), kind, *fields)
+    else:
+        yield from kind.expand(clock, Thread(thread), kind, *fields)
+
+
+def view(seq: int, event: Event) -> EventView:
+    """An event with the names of its fields, and its layer."""
+    clock, thread, kind, *fields = event
+    named = dict(zip(kind.fields, fields, strict=True))
+    return EventView(seq, clock, layer_of(kind, thread, named), thread, kind, named)
+
+
 class Trace:
     """The recording of one run. `enabled` is False unless somebody wants to see it.
 
@@ -179,7 +196,7 @@ class Trace:
 
     def emit(self, kind: EventKind, *fields: Any) -> None:
         """Append one record at the guest's present time."""
-        self.records.append((self.now, self.thread, kind.name, *fields))
+        self.append((self.now, self.thread, kind.name, *fields))
 
     def end(self) -> None:
         """Stop recording: KVM finds at an entry that the limit is reached."""
@@ -189,19 +206,9 @@ class Trace:
 
     def events(self) -> Iterator[Event]:
         """The stream: (clock, thread, kind, *fields) for every single event."""
-        return self.events_from(0)
-
-    def events_from(self, record: int) -> Iterator[Event]:
-        """The stream from one record on."""
-        for clock, thread, name, *fields in self.records[record:] if record else self.records:
-            kind = KINDS[name]
-            if kind.expand is None:
-                yield (clock, Thread(thread), kind, *fields)
-            else:
-                yield from kind.expand(clock, Thread(thread), kind, *fields)
+        for record in self.records:
+            yield from spelled_out(record)
 
     def __iter__(self) -> Iterator[EventView]:
-        for seq, (clock, thread, kind, *fields) in enumerate(self.events()):
-            named = dict(zip(kind.fields, fields, strict=True))
-            layer = layer_of(kind, thread, named)
-            yield EventView(seq, clock, layer, thread, kind, named)
+        for seq, event in enumerate(self.events()):
+            yield view(seq, event)

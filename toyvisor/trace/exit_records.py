@@ -112,3 +112,23 @@ KVM_RUN_MMIO_READ.expand = _kvm_run_mmio_read
 KVM_RUN_PIO_READ.expand = _kvm_run_pio_read
 REGION_WRITE.expand = _region_write
 REGION_READ.expand = _region_read
+
+#: How many events a record stands for, where its kind says it alone.
+_EVENTS_IN = {
+    KVM_RUN.name: 2,
+    KVM_RUN_MMIO_READ.name: 4,
+    KVM_RUN_PIO_READ.name: 4,
+    REGION_WRITE.name: 2,
+    REGION_READ.name: 2,
+}
+_IS_WRITE = 3 + MMIO_EXIT.fields.index("is_write")
+
+
+def events_in(record: Event) -> int:
+    """How many events a record stands for; without spelling them out."""
+    name = record[2]
+    if name == MMIO_EXIT.name:
+        return 4 if record[_IS_WRITE] else 3
+    if name == PIO_EXIT.name:
+        return 4 if record[_IS_WRITE] else 2
+    return _EVENTS_IN.get(name, 1)
