@@ -79,7 +79,8 @@ class Clock:
         self._edge_hook = EdgeHook(self._translated)
         #: What a callback raised is told here (ExitDoor.fail).
         self.fail: Callable[[BaseException], None] = _raise
-        self._limit = FOREVER
+        self._limit = self._debug_stop = FOREVER
+        self._breakpoints: frozenset[int] = frozenset()
         self._watch: Callable[[], int] | None = None
         #: Time the guest has slept through, on top of its instructions.
         self.idle = 0
@@ -105,6 +106,41 @@ class Clock:
         self._limit = max(0, instructions)
         self._set_native_limit(self.with_block)
 
+    # For a debugger, that stops the guest without it or KVM noticing ---------------------------
+
+    @property
+    def debug_stop(self) -> int:
+        """When a debugger wants the guest to stand between two instructions."""
+        return self._debug_stop
+
+    @debug_stop.setter
+    def debug_stop(self, instructions: int) -> None:
+        self._debug_stop = instructions
+        self._set_native_limit(self.with_block)
+
+    @property
+    def breakpoints(self) -> frozenset[int]:
+        """Linear addresses of instructions that a debugger wants the guest to stand before."""
+        return self._breakpoints
+
+    @breakpoints.setter
+    def breakpoints(self, addresses: frozenset[int]) -> None:
+        self._breakpoints = addresses
+        self._set_native_limit(self.with_block)
+
+    def instructions_to_stop(self, address: int, lengths: Sequence[int]) -> int:
+        """How many of a block's instructions a debugger lets run, of those there are."""
+        wanted = min(len(lengths), max(0, self._debug_stop - self.with_block))
+        if self._breakpoints:
+            for done, length in enumerate(lengths[:wanted]):
+                if address in self._breakpoints:
+                    return done
+                address += length
+        return wanted
+
+    def _holds_breakpoint(self, address: int, size: int) -> bool:
+        return any(address <= place < address + size for place in self._breakpoints)
+
     @property
     def watch(self) -> Callable[[], int] | None:
         """Asked before each block, if it is not None: 0 unless the guest is to stop there."""
@@ -117,7 +153,8 @@ class Clock:
             self._set_native_limit(self.with_block)
 
     def _set_native_limit(self, now: int) -> None:
-        self.state.limit = 0 if self._watch is not None else min(self._limit, now + BREATH)
+        asks = self._watch is not None or self._breakpoints
+        self.state.limit = 0 if asks else min(self._limit, self._debug_stop, now + BREATH)
 
     @property
     def with_block(self) -> int:
@@ -157,7 +194,7 @@ class Clock:
             self._take_back(address, size)
         now = state.with_block + count
         if now > state.limit:
-            if self.may_refuse and (now > self._limit or (self._watch and self._watch())):
+            if self.may_refuse and self._is_to_stop(now, address, size):
                 self.refused = (address, size, count)
                 library.uc_emu_stop(self._engine)
                 return
@@ -167,6 +204,11 @@ class Clock:
         state.block_size = size
         state.block_instructions = count
         self._table[table_slot(address)] = TableEntry(address, size, count)
+
+    def _is_to_stop(self, now: int, address: int, size: int) -> bool:
+        if now > self._limit or now > self._debug_stop or (self._watch and self._watch()):
+            return True
+        return bool(self._breakpoints) and self._holds_breakpoint(address, size)
 
     def _unannounced(self, address: int, size: int) -> int:
         """Unicorn does not announce its first block, nor a store that changes its own block."""
@@ -266,6 +308,14 @@ class Clock:
             if sum(others) == len(rest) and len(known) + 1 + len(others) == count:
                 return [*known, length, *others]
         return [*known, len(code) - done]
+
+    def forget_blocks(self) -> None:
+        """All will be translated anew, and may have changed."""
+        self._instructions_in.clear()
+        self._position.clear()
+        self._lengths_of.clear()
+        ctypes.memset(self._table, 0, ctypes.sizeof(self._table))
+        self.generation += 1
 
     def cut(self, address: int, size: int) -> None:
         """Only the first `size` bytes of the block at `address` will run next."""

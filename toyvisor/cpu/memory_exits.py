@@ -59,6 +59,7 @@ class MemoryExits:
         #: Where an access that began in RAM ran into a device; it was not carried out.
         self.straddled: int | None = None
         self.watches_ram = False
+        self._watched: list[tuple[int, int]] = []  # of RAM; a hook stays once it is there
         #: Whether exits are logged: only where interrupts can come.
         self.logs = False
         #: The last exits, (gpa, size, is_write, data): an instruction that was given up is
@@ -101,13 +102,21 @@ class MemoryExits:
         That slows down every access; so only for a guest that has made one across the border.
         """
         self.watches_ram = True
+        if (start, end) in self._watched:
+            return
+        self._watched.append((start, end))
         hook = MemoryHook(self._ram_access)
         add_hook(self._engine, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, hook, start, end - 1)
         self._keep.append(hook)
         forget_translations(self._engine)
 
+    @property
+    def held_by_unicorn(self) -> tuple[object, ...]:
+        """What the engine keeps for good, whatever the processor goes back to."""
+        return self._keep, self._watched
+
     def _ram_access(self, _engine: int, access: int, gpa: int, size: int, value: int) -> None:
-        if (gpa & 0xFFF) + size > PAGE_SIZE:
+        if self.watches_ram and (gpa & 0xFFF) + size > PAGE_SIZE:
             try:
                 self._is_write = is_write = access == UC_MEM_WRITE
                 self._is_probe = is_write and bool(self._has_ins) and self._ins.is_probe(value)

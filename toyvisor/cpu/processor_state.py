@@ -98,7 +98,7 @@ class ProcessorState:
     Raises MachineError if this Unicorn keeps its processor in another way.
     """
 
-    __slots__ = ("_context", "_engine", "exception", "front")
+    __slots__ = ("_context", "_engine", "_size", "exception", "front")
 
     def __init__(self, engine: c_void_p, registers: Registers) -> None:
         self._engine = engine
@@ -106,7 +106,8 @@ class ProcessorState:
         check(library.uc_context_alloc(engine, ctypes.byref(self._context)), "saving")
         data = (self._context.value or 0) + _CONTEXT_HEADER
         self.front = _Front.from_address(data)
-        size = library.uc_context_size(engine) - _CONTEXT_HEADER
+        self._size = int(library.uc_context_size(engine))
+        size = self._size - _CONTEXT_HEADER
         self.exception = _Exception.from_address(data + self._find_exception(registers, data, size))
         gdt = self.front.gdt
         if (gdt.base, gdt.limit) != registers.gdt() or self.front.regs[0] != registers.read("rax"):
@@ -133,6 +134,17 @@ class ProcessorState:
     def store(self) -> None:
         """Make what the buffer says true."""
         library.uc_context_restore(self._engine, self._context)
+
+    def saved(self) -> bytes:
+        """The whole processor as it is now, for put_back()."""
+        self.load()
+        return ctypes.string_at(self._context, self._size)
+
+    def put_back(self, processor: bytes) -> None:
+        """Make the processor what it was at saved(). Between two runs only."""
+        self.load()  # what the engine keeps there besides the processor stays its own
+        ctypes.memmove(self._context, processor, self._size)
+        self.store()
 
     def close(self) -> None:
         """Free the buffer."""

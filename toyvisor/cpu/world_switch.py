@@ -21,7 +21,7 @@ What the exits are: memory_exits.py, port_exits.py, instruction_exits.py.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import c_void_p
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,7 @@ from toyvisor.cpu.unicorn_abi import (
     check,
     forget_all_blocks,
     forget_block,
+    forget_translations,
     library,
     set_cpu_model,
     set_exits,
@@ -128,6 +129,11 @@ class Cpu:
         #: What RF in an interrupt's frame depends on (_resume_flag).
         self._is_between_rounds = self._is_behind_iret = False
         self._code_is_stale = False
+        #: For a debugger: called where the guest stands between two instructions, before it goes
+        #: on. That is so at `clock.debug_stop`, at `clock.breakpoints`, and now and then besides.
+        self.on_boundary: Callable[[], None] | None = None
+        #: Interrupts and exceptions that have been delivered.
+        self.deliveries = 0
         self._buffers: list[object] = []  # RAM that C points to
         self._map_guest_physical()
         self._closing = False
@@ -171,6 +177,8 @@ class Cpu:
             if self._injection is not None:
                 event, self._injection = self._injection, None
                 self._deliver(event, resume_flag=self._resume_flag())
+            if self.on_boundary is not None and not self._interrupted() and not self.clock.refused:
+                self.on_boundary()
             if self._closing:
                 break
             if not self._interrupted() and self.clock.refused is None:  # else by _run_straight
@@ -377,6 +385,10 @@ class Cpu:
         self._leave_block()
         left = clock.limit - clock.with_block
         lengths = clock.lengths(address, size, count)
+        debugged = clock.instructions_to_stop(address, lengths)
+        if clock.with_block + count <= clock.limit or debugged < min(left, len(lengths)):
+            self._stop_for_debugger(address, lengths[:debugged], count)
+            return
         can_cut = 0 < left < len(lengths)
         if can_cut and not self._run_straight(address, sum(lengths[:left])):
             if clock.refused is None:
@@ -386,6 +398,15 @@ class Cpu:
         # The limit may have been raised at an exit meanwhile.
         if clock.with_block >= clock.limit or not can_cut:
             self.door.leave((_PREEMPTION_TIMER,))
+
+    def _stop_for_debugger(self, address: int, lengths: Sequence[int], count: int) -> None:
+        """Run the first instructions of a block, up to where a debugger wants to look."""
+        clock = self.clock
+        if lengths and not self._run_straight(address, sum(lengths)) and clock.refused is not None:
+            # No instruction ends there after all: behind the block, then.
+            clock.refused = None
+            clock.debug_stop = max(clock.debug_stop, clock.with_block + count)
+            clock.breakpoints = frozenset()
 
     def _run_straight(self, address: int, length: int) -> bool:
         """Run `length` bytes of code without a branch; False if it ended before, otherwise."""
@@ -441,6 +462,7 @@ class Cpu:
             leave_with = (_EPT_VIOLATION, outside.gpa, 0, "delivery")
         except UnsupportedDelivery as unsupported:
             leave_with = (_TASK_SWITCH, str(unsupported))
+        self.deliveries += 1
         if event.length and delivery.failures:
             self.clock.take_back_one()  # INT n that could not be delivered was not executed
         if leave_with is not None:
@@ -546,6 +568,23 @@ class Cpu:
         What a processor keeps in MSR_LASTBRANCH_FROM_IP (SDM vol. 3, 18.4).
         """
         return self.clock.last_instruction()
+
+    # For checkpoints -------------------------------------------------------------------------
+
+    @property
+    def held_by_unicorn(self) -> tuple[object, ...]:
+        """Objects that C points to: they stay, whatever the processor goes back to."""
+        return self._buffers, *self._memory_exits.held_by_unicorn
+
+    def saved(self) -> bytes:
+        """The processor where it stands, between two instructions."""
+        return self.state.saved()
+
+    def put_back(self, processor: bytes) -> None:
+        """Make the processor what it was at saved(). RAM may be another one, too."""
+        self.state.put_back(processor)
+        self.clock.forget_blocks()
+        forget_translations(self._engine)
 
     def code_changed(self) -> None:
         """Somebody outside the guest wrote to its code: translate it anew.
