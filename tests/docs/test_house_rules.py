@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kvm": GROUND | {"cpu", "guest"},
     "host": GROUND | {"virtio"},
     "qemu": BELOW_QEMU,
-    "debug": BELOW_LEARN,
+    "debug": BELOW_LEARN | {"cpu"},
     "learn": BELOW_LEARN | {"debug"},
     "ui": BELOW_LEARN | {"debug", "learn"},
     "commands": BELOW_LEARN | {"debug", "learn", "ui"},

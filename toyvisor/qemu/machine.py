@@ -94,15 +94,20 @@ class Machine:
         Linux's KVM) after `max_seconds`.
         Raises KeyboardInterrupt if Ctrl-C was pressed meanwhile, once the guest has left.
         """
-        self.board.start()
         with kicked_by_ctrl_c(self.vcpu):
-            with self.accel.running(Limits(max_instructions, max_seconds)):
-                ending = kvm_cpu_exec(self.vcpu, self.memory, self.ports, self.kernel)
-            self.kernel.run_others()  # what the guest has asked for, but not waited for
-        self._look_back(ending)
+            ending = self.run_unkicked(Limits(max_instructions, max_seconds))
+        self.look_back(ending)
         return ending
 
-    def _look_back(self, ending: Ending) -> None:
+    def run_unkicked(self, limits: Limits) -> Ending:
+        """The same for who has Ctrl-C in his own hands, and looks back by himself."""
+        self.board.start()
+        with self.accel.running(limits):
+            ending = kvm_cpu_exec(self.vcpu, self.memory, self.ports, self.kernel)
+        self.kernel.run_others()  # what the guest has asked for, but not waited for
+        return ending
+
+    def look_back(self, ending: Ending) -> None:
         """Report what only the end of a run shows."""
         if self.vm.irqchip is not None:
             from toyvisor.qemu.blocked_interrupts import report_interrupts

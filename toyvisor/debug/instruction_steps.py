@@ -1,0 +1,113 @@
+"""Steps from instruction to instruction.
+
+The guest *stands* at the first moment between two instructions at which one more has been executed,
+or an interrupt or exception delivered. All steps lead from one such place to another, so n
+steps forward and n back lead to where they began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from toyvisor.debug.moment import Moment
+from toyvisor.debug.stop_condition import StopCondition
+from toyvisor.debug.timeline import Timeline
+
+_LONGEST_INSTRUCTION = 15
+_PREFIXES = (0x66, 0x67, 0xF2, 0xF3)
+_CALL, _FAR_CALL, _GROUP_5 = 0xE8, 0x9A, 0xFF
+_RETURNS = (0xC2, 0xC3, 0xCA, 0xCB, 0xCF)  # near, far, IRET
+
+
+class Footprint(NamedTuple):
+    """Where the guest stood: linear RIP, and the bytes there."""
+
+    moment: Moment
+    rip: int
+    code: bytes
+
+    @property
+    def is_call(self) -> bool:
+        """Whether a CALL is next. (INT n counts by its delivery.)"""
+        opcode, modrm = self._opcode()
+        return opcode in (_CALL, _FAR_CALL) or (opcode == _GROUP_5 and modrm >> 3 & 7 in (2, 3))
+
+    @property
+    def is_return(self) -> bool:
+        """Whether a RET or IRET is next."""
+        return self._opcode()[0] in _RETURNS
+
+    def _opcode(self) -> tuple[int, int]:
+        code, at = self.code, 0
+        while at < len(code) - 2 and (code[at] in _PREFIXES or 0x40 <= code[at] <= 0x4F):
+            at += 1
+        return code[at], code[at + 1]
+
+
+def depth_change(before: Footprint, after: Footprint) -> int:
+    """How many functions and handlers deeper the guest is after one step."""
+    change = after.moment.deliveries - before.moment.deliveries
+    if after.moment.instructions > before.moment.instructions:
+        change += before.is_call - before.is_return
+    return change
+
+
+def footprint(timeline: Timeline) -> Footprint:
+    """Where the guest stands now."""
+    vcpu = timeline.machine.vcpu
+    rip = vcpu.linear_rip()
+    return Footprint(timeline.moment, rip, timeline.code(rip, _LONGEST_INSTRUCTION).ljust(2, b"\0"))
+
+
+def step_instruction(timeline: Timeline) -> bool:
+    """To the next place; False: there is none, and this is the end."""
+    if timeline.at_end:
+        return False
+    here = timeline.moment
+    following = Moment(here.instructions, here.deliveries + 1, 0, between=False)
+    timeline.go_on(StopCondition(moment=following))
+    return not timeline.at_end
+
+
+def step_back_instruction(timeline: Timeline) -> bool:
+    """To the last place before here; False: here is the start."""
+    here = timeline.moment
+    if here <= timeline.start:
+        return False
+    end = _place(here) if here.between else here
+    executed = here.instructions - int(here.between)
+    timeline.go_to(Moment(max(0, executed), 0, 0, between=True))
+    if timeline.moment >= end:  # nothing was executed: an interrupt or an exception came in
+        timeline.go_to(timeline.checkpoint_below(end).moment)
+    last = timeline.moment
+    if (last.instructions, last.deliveries) != (executed, here.deliveries):
+        while step_instruction(timeline) and timeline.moment < end:
+            last = timeline.moment
+    timeline.go_to(max(_place(last), timeline.start))
+    return True
+
+
+def _place(moment: Moment) -> Moment:
+    """Where the guest began to stand there."""
+    return Moment(moment.instructions, moment.deliveries, 0, between=True)
+
+
+def footprints(timeline: Timeline, start: Moment, end: Moment) -> list[Footprint]:
+    """All places from `start` to before `end`."""
+    timeline.go_to(start)
+    found = []
+    while timeline.moment < end:
+        found.append(footprint(timeline))
+        if not step_instruction(timeline):
+            break
+    return found
+
+
+def footprints_back(timeline: Timeline, before: Moment) -> Iterator[Footprint]:
+    """All places before a moment, the last one first. The machine stands anywhere meanwhile."""
+    end = before
+    while end > timeline.start:
+        start = timeline.checkpoint_below(end).moment
+        yield from reversed(footprints(timeline, start, end))
+        end = start

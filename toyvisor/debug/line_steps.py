@@ -1,0 +1,106 @@
+"""Steps from line to line of the source, over calls, and out of functions.
+
+A call, and an interrupt or exception with its handler, count as one level; RET and IRET end it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from toyvisor.debug.instruction_steps import (
+    Footprint,
+    depth_change,
+    footprint,
+    footprints_back,
+    step_back_instruction,
+    step_instruction,
+)
+from toyvisor.debug.moment import Moment
+from toyvisor.debug.timeline import Timeline
+
+#: Which line an address belongs to, if any: lines are only compared.
+LineOf = Callable[[int], object | None]
+
+
+def step_line(timeline: Timeline, line_of: LineOf) -> bool:
+    """To another line; False: this is the end."""
+    return _to_other_line(timeline, line_of, enters=True)
+
+
+def step_over(timeline: Timeline, line_of: LineOf) -> bool:
+    """To another line, with what is called on the way as a whole; False: this is the end."""
+    return _to_other_line(timeline, line_of, enters=False)
+
+
+def _to_other_line(timeline: Timeline, line_of: LineOf, *, enters: bool) -> bool:
+    if not timeline.moment.between:
+        return step_instruction(timeline)
+    here = footprint(timeline)
+    line, depth = line_of(here.rip), 0
+    while step_instruction(timeline):
+        now = footprint(timeline)
+        depth += depth_change(here, now)
+        here = now
+        if depth > 0 and not enters:
+            continue
+        if depth or line is None or line_of(now.rip) != line:
+            return True
+    return False
+
+
+def step_out(timeline: Timeline) -> bool:
+    """Until the present function or handler has returned; False: this is the end."""
+    if not timeline.moment.between and not step_instruction(timeline):
+        return False
+    here, depth = footprint(timeline), 0
+    while step_instruction(timeline):
+        now = footprint(timeline)
+        depth += depth_change(here, now)
+        here = now
+        if depth < 0:
+            return True
+    return False
+
+
+def step_back_line(timeline: Timeline, line_of: LineOf) -> bool:
+    """To the beginning of the line before, or of this one; False: here is the start."""
+    return _back(timeline, line_of, enters=True)
+
+
+def step_back_over(timeline: Timeline, line_of: LineOf) -> bool:
+    """The same; what has been called and has returned is passed as a whole."""
+    return _back(timeline, line_of, enters=False)
+
+
+def _back(timeline: Timeline, line_of: LineOf, *, enters: bool) -> bool:
+    if not timeline.moment.between:
+        return step_back_instruction(timeline)
+    here = following = footprint(timeline)
+    found: Moment | None = None
+    line: object | None = None
+    depth = 0
+    for at in footprints_back(timeline, here.moment):
+        change = depth_change(at, following)
+        following = at
+        depth -= change
+        if depth > 0 and not enters:
+            continue
+        if found is not None and (line is None or line_of(at.rip) != line or change):
+            break
+        found, line = at.moment, line_of(at.rip)
+    timeline.go_to(found if found is not None else timeline.start)
+    return found is not None
+
+
+def step_back_out(timeline: Timeline) -> bool:
+    """To what led into the present function or handler; False: nothing did, here is the start."""
+    following: Footprint = footprint(timeline)
+    depth = 0
+    for at in footprints_back(timeline, following.moment):
+        depth -= depth_change(at, following)
+        following = at
+        if depth < 0:
+            timeline.go_to(at.moment)
+            return True
+    timeline.go_to(timeline.start)
+    return False
