@@ -46,7 +46,9 @@ def test_single_steps_make_the_same_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*PROGRAMS, *BROKEN])
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_n_steps_forward_and_n_back_is_where_it_began(name: str, data: st.DataObject) -> None:
     unit = data.draw(st.sampled_from((Unit.INSTRUCTION, Unit.EVENT, Unit.EXIT, Unit.USERSPACE)))
@@ -69,7 +71,9 @@ def test_n_steps_forward_and_n_back_is_where_it_began(name: str, data: st.DataOb
 
 
 @pytest.mark.parametrize("name", VARIED)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_a_moment_is_the_same_from_wherever_one_comes(name: str, data: st.DataObject) -> None:
     with session(name, budget=5_000) as one, session(name, budget=5_000) as other:

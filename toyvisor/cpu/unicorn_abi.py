@@ -147,8 +147,11 @@ def add_hook(
     end: int,
     *extra: c_int,
     user_data: int | None = None,
-) -> None:
-    """uc_hook_add() for guest-physical (memory) or virtual (code) addresses begin..end."""
+) -> int:
+    """uc_hook_add() for guest-physical (memory) or virtual (code) addresses begin..end.
+
+    What it returns remove_hook() takes.
+    """
     handle = c_size_t()
     check(
         library.uc_hook_add(
@@ -163,6 +166,12 @@ def add_hook(
         ),
         "adding a hook",
     )
+    return handle.value
+
+
+def remove_hook(engine: c_void_p, hook: int) -> None:
+    """uc_hook_del()."""
+    library.uc_hook_del(engine, c_size_t(hook))
 
 
 def set_cpu_model(engine: c_void_p) -> None:

@@ -21,7 +21,7 @@ What the exits are: memory_exits.py, port_exits.py, instruction_exits.py.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ctypes import c_void_p
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,7 @@ from toyvisor.cpu.unicorn_abi import (
     set_exits,
     use_exits,
 )
+from toyvisor.cpu.write_watch import WriteWatch
 from toyvisor.exit_reasons import ExitReason
 from toyvisor.memory import PAGE_SIZE, GuestMemory
 from toyvisor.modes import RFLAGS_IF, RFLAGS_RF
@@ -575,6 +576,10 @@ class Cpu:
     def held_by_unicorn(self) -> tuple[object, ...]:
         """Objects that C points to: they stay, whatever the processor goes back to."""
         return self._buffers, *self._memory_exits.held_by_unicorn
+
+    def watch_writes(self, spans: Iterable[tuple[int, int]]) -> WriteWatch:
+        """Notice stores to some bytes of RAM, until it is closed."""
+        return WriteWatch(self._engine, spans)
 
     def saved(self) -> bytes:
         """The processor where it stands, between two instructions."""

@@ -92,25 +92,25 @@ class Execution:
 
     def _at_boundary(self) -> None:
         """Cpu.on_boundary."""
-        if self._is_discarding:
-            self._pause_between()
-            return
-        condition = self._condition
-        if self._wants_boundary or condition.is_met(
-            self.moment(between=True), self.rip_if(condition.addresses)
-        ):
+        if self._is_discarding or self._wants_boundary or self._is_to_stop():
             self._wants_boundary = False
             self._pause_between()
         # From here on perhaps somewhere else: it was paused, and may have been put back.
         if self._is_discarding:
             return
-        now = self.cpu.now()
+        now, condition, clock = self.cpu.now(), self._condition, self.cpu.clock
         if self.recording.is_due(self.records, now):
-            checkpoint = self._checkpoints.take(self.moment(between=True), self.records)
-            self.recording.keep(checkpoint)
+            self.recording.keep(self.take_checkpoint())
         # What has to come within this very instruction (a fault) comes in running it.
-        stop = min(self._condition.wake_at, self.recording.due_at)
-        self.cpu.clock.debug_stop = max(stop, now + 1)
+        stop = max(now + 1, min(condition.wake_at, self.recording.due_at))
+        # A breakpoint here has been met: past this one instruction.
+        stands_on_one = self.rip_if(condition.addresses) in condition.addresses
+        clock.breakpoints = frozenset() if stands_on_one else condition.addresses
+        clock.debug_stop = now + 1 if stands_on_one else stop
+
+    def _is_to_stop(self) -> bool:
+        condition = self._condition
+        return condition.is_met(self.moment(between=True), self.rip_if(condition.addresses))
 
     def _pause_between(self) -> None:
         self.is_between = True

@@ -15,6 +15,8 @@ from toyvisor.debug.stop_condition import StopCondition
 from toyvisor.debug.timeline import Timeline
 
 _LONGEST_INSTRUCTION = 15
+#: Instructions that are walked one by one at a time on the way back.
+_STRETCH = 1_000
 _PREFIXES = (0x66, 0x67, 0xF2, 0xF3)
 _CALL, _FAR_CALL, _GROUP_5 = 0xE8, 0x9A, 0xFF
 _RETURNS = (0xC2, 0xC3, 0xCA, 0xCB, 0xCF)  # near, far, IRET
@@ -108,6 +110,13 @@ def footprints_back(timeline: Timeline, before: Moment) -> Iterator[Footprint]:
     """All places before a moment, the last one first. The machine stands anywhere meanwhile."""
     end = before
     while end > timeline.start:
-        start = timeline.checkpoint_below(end).moment
-        yield from reversed(footprints(timeline, start, end))
-        end = start
+        start = stretch_before(timeline, end)
+        found = footprints(timeline, start, end)
+        yield from reversed(found)
+        end = found[0].moment
+
+
+def stretch_before(timeline: Timeline, end: Moment) -> Moment:
+    """Where to begin to walk towards `end`: a checkpoint, or nearer."""
+    near = Moment(end.instructions - _STRETCH, 0, 0, between=True)
+    return max(timeline.checkpoint_below(end).moment, near)

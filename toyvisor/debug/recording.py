@@ -19,8 +19,9 @@ from toyvisor.errors import ToyvisorError
 from toyvisor.trace.events import Event
 from toyvisor.trace.exit_records import events_in
 
-#: So much work lies between two checkpoints at first: guest instructions, or records.
-FIRST_INSTRUCTIONS, FIRST_RECORDS = 4_000, 256
+#: So much work lies between two checkpoints at first: guest instructions, or records. Either
+#: takes about as long to do again as a checkpoint takes to be laid.
+FIRST_INSTRUCTIONS, FIRST_RECORDS = 200_000, 512
 #: So many checkpoints are kept.
 MOST_CHECKPOINTS = 512
 

@@ -1,9 +1,9 @@
 """Running to the next breakpoint, forwards and backwards.
 
-Breakpoints on addresses let the guest run, and cost it a look at each block of its code. What is
-watched for its value is looked at behind every instruction: slow, and nothing is missed but what
-comes and goes within one instruction. Backwards, the stretch from each checkpoint on is run
-forwards and all stops on it are noted; the last one is where to go.
+Breakpoints on addresses let the guest run, and cost it a look at each block of its code. Watched
+memory lets it run, too, until it is written to; then that stretch is walked once more. The value
+of an expression is looked at behind every instruction, which is slow. Backwards, the stretch from
+each checkpoint on is run forwards and all stops on it are noted; the last one is where to go.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from toyvisor.debug.breakpoints import Breakpoint, BreakpointKind
-from toyvisor.debug.instruction_steps import step_instruction
+from toyvisor.debug.instruction_steps import step_instruction, stretch_before
 from toyvisor.debug.moment import Moment
 from toyvisor.debug.stop_condition import StopCondition
 from toyvisor.debug.timeline import Timeline
+
+#: Watched memory is looked at after so many instructions, if nobody has written to it.
+_STRETCH = 5_000
 
 
 class Watcher(Protocol):
@@ -52,6 +55,9 @@ class Runner:
         self._watched = [b for b in enabled if b.kind is not BreakpointKind.ADDRESS]
         self._addresses = frozenset(b.address for b in self._at)
         self._values: list[object] = []
+        self._watches_values = any(b.kind is BreakpointKind.VALUE for b in self._watched)
+        #: So far instruction by instruction: watched memory was written to on this stretch.
+        self._walk_to: Moment | None = None
 
     def run(self) -> Hit | None:
         """To the next breakpoint that is met, or None at the end of the run."""
@@ -70,7 +76,7 @@ class Runner:
         timeline = self._timeline
         end = timeline.moment
         while end > timeline.start and (self._at or self._watched):
-            start = timeline.checkpoint_below(end).moment
+            start = self._stretch_before(end)
             hit = self._last_hit(start, end)
             if hit is not None:
                 timeline.go_to(hit.moment)
@@ -78,6 +84,11 @@ class Runner:
             end = start
         timeline.go_to(timeline.start)
         return None
+
+    def _stretch_before(self, end: Moment) -> Moment:
+        if self._watches_values:
+            return stretch_before(self._timeline, end)
+        return self._timeline.checkpoint_below(end).moment
 
     def _last_hit(self, start: Moment, end: Moment) -> Hit | None:
         timeline = self._timeline
@@ -94,11 +105,30 @@ class Runner:
         timeline = self._timeline
         if timeline.at_end:
             return False
-        if self._watched:
-            return step_instruction(timeline)
         here = timeline.moment
-        timeline.go_on(StopCondition(addresses=self._addresses, except_at=here, moment=end))
+        if self._watches_values or (self._walk_to is not None and here < self._walk_to):
+            return step_instruction(timeline)
+        condition = StopCondition(addresses=self._addresses, except_at=here, moment=end)
+        if self._watched:
+            self._run_stretch(here, condition)
+        else:
+            timeline.go_on(condition)
         return not timeline.at_end
+
+    def _run_stretch(self, here: Moment, condition: StopCondition) -> None:
+        """Run a while; if watched memory was written to meanwhile, walk it again from `here`."""
+        timeline = self._timeline
+        condition.instructions = here.instructions + _STRETCH
+        watch = timeline.watch_writes([(b.address, b.length) for b in self._watched])
+        try:
+            timeline.go_on(condition)
+        finally:
+            watch.close()
+        values = [self._watcher.value_of(breakpoint) for breakpoint in self._watched]
+        if watch.touched or values != self._values:
+            self._walk_to = timeline.moment
+            timeline.go_to(here)
+            step_instruction(timeline)
 
     def _look(self) -> None:
         self._values = [self._watcher.value_of(breakpoint) for breakpoint in self._watched]

@@ -8,6 +8,7 @@ counted: but for set_register() and write_memory(), and those begin a branch.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -179,9 +180,10 @@ class Session:
         """Until an expression is true; looked at behind every instruction."""
         expression = self._parse(condition)
         names = self._names()
+        expression.check(names)
 
         def run() -> Stop | None:
-            if run_until(self._timeline, lambda: bool(expression.evaluate(names))):
+            if run_until(self._timeline, lambda: expression.holds(names)):
                 return Stop(StopReason.REACHED, f"{condition} is true")
             return None
 
@@ -320,22 +322,27 @@ class Session:
         Memory: an address or label in guest-physical memory, with a length: "0x2000:16",
         "buffer:4" (without one: a byte). Anything else is an expression: "rax", "tx.used.idx".
         """
-        place, colon, length = what.rpartition(":")
-        is_memory = colon and length.strip().isdecimal()
-        text = place if is_memory else what
-        if is_memory or text.strip().lower().startswith("0x"):
-            address = self.places.resolve(text)
-            size = int(length) if is_memory else 1
+        only_if = self._condition(condition)
+        memory = self._watched_memory(what)
+        if memory is not None:
+            address, size = memory
             self.read_memory(address, size)
             kind = BreakpointKind.MEMORY
-            breakpoint = Breakpoint(0, kind, what, address, size, None, self._condition(condition))
-        else:
-            watched = self._parse(what)
-            watched.evaluate(self._names())
-            breakpoint = Breakpoint(
-                0, BreakpointKind.VALUE, what, watched=watched, condition=self._condition(condition)
-            )
-        return self._add(breakpoint)
+            return self._add(Breakpoint(0, kind, what, address, size, condition=only_if))
+        watched = self._parse(what)
+        watched.check(self._names())
+        kind = BreakpointKind.VALUE
+        return self._add(Breakpoint(0, kind, what, watched=watched, condition=only_if))
+
+    def _watched_memory(self, what: str) -> tuple[int, int] | None:
+        """(address, length) of what is neither a register nor made of any."""
+        place, colon, length = what.rpartition(":")
+        if colon and length.strip().isdecimal() and not place.rstrip().endswith("]"):
+            return self.places.resolve(place), int(length)
+        uses = self._parse(what).uses
+        if uses.registers or uses.dotted or uses.memory:
+            return None
+        return self.evaluate(what), 1
 
     def delete(self, number: int) -> Breakpoint:
         """Remove a breakpoint. Raises UsageError if there is none of that number."""
@@ -418,9 +425,22 @@ class Session:
             raise GuestMemoryError(address + len(found), length - len(found))
         return found
 
+    def instruction_address(self) -> int:
+        """The linear address of the present instruction; inside an exit, of the one that exited.
+
+        After HLT and OUT, RIP is behind it by then (SDM vol. 3, 28.1).
+        """
+        moment, exits = self.moment, self.events.exits
+        last = bisect_left(exits, moment.events) - 1
+        if moment.between or last < 0:
+            return self.linear_rip()
+        event = self.events[exits[last]]
+        same = event.clock == moment.instructions
+        return int(event.fields["rip"]) if same else self.linear_rip()
+
     def line(self) -> ListingLine | None:
         """The source line of the present instruction."""
-        return self.line_at(self.linear_rip())
+        return self.line_at(self.instruction_address())
 
     def line_at(self, address: int) -> ListingLine | None:
         """The source line that made the byte at an address."""
@@ -454,15 +474,21 @@ class Session:
 
     def set_register(self, name: str, value: int) -> Stop:
         """Give a general register another value, and go another way from here on."""
+        from toyvisor.debug.register_names import PARTS
+
         self._must_be_between("registers")
-        if name not in GENERAL:
-            raise UsageError(f"there is no register {name}", hint=f"there is {', '.join(GENERAL)}")
-        if not 0 <= value < 1 << 64:
-            raise UsageError(f"{name}: {value} is no 64-bit number")
+        part = PARTS.get(name.lower())
+        if part is None:
+            raise UsageError(
+                f"there is no register {name}",
+                hint=f"there is {', '.join(GENERAL)}, and their parts",
+            )
+        if not 0 <= value < 1 << part.bits:
+            raise UsageError(f"{name} has {part.bits} bits: {value:#x} does not fit")
 
         def change(machine: Machine) -> None:
             regs = machine.vcpu.get_regs()
-            setattr(regs, name, value)
+            setattr(regs, part.register, part.put_into(getattr(regs, part.register), value))
             machine.vcpu.set_regs(regs)
 
         return self._change(change, f"{name} = {value:#x}")
@@ -519,7 +545,7 @@ class Session:
         if text is None:
             return None
         expression = self._parse(text)
-        expression.evaluate(self._names())  # names that do not exist are told now
+        expression.check(self._names())
         return expression
 
     def _names(self) -> Names:

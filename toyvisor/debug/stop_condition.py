@@ -29,6 +29,11 @@ class StopCondition:
     barrier: Moment | None = None
 
     @property
+    def is_exact(self) -> bool:
+        """Whether it may be met behind any instruction, not at records only."""
+        return self.moment is not None or bool(self.addresses) or self.instructions < FOREVER
+
+    @property
     def wake_at(self) -> int:
         """No stop comes before so many instructions, but for records and addresses."""
         stop = self.instructions

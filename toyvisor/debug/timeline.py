@@ -7,10 +7,11 @@ changed a register or memory; the one it left is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from toyvisor.cpu.write_watch import WriteWatch
 from toyvisor.debug.checkpoint import Checkpoint
 from toyvisor.debug.counters import Counters
 from toyvisor.debug.event_log import EventLog
@@ -24,6 +25,7 @@ from toyvisor.trace.events import Trace
 
 #: Somebody is asked whether to stop after so many guest instructions, or records.
 BREATH_INSTRUCTIONS, BREATH_RECORDS = 20_000, 2_000
+_MOVES_A_QUESTION = 16
 #: The recording leaves the trace's own end to those who run without a debugger.
 MOST_RECORDS = Trace.LIMIT - 10_000
 
@@ -66,6 +68,7 @@ class Timeline:
         self.ending: Ending | None = None
         #: Asked every few milliseconds while the guest runs.
         self.should_stop: Callable[[], bool] | None = None
+        self._asked = 0
 
     @property
     def machine(self) -> Machine:
@@ -108,7 +111,10 @@ class Timeline:
 
         Raises InterruptedRun or RecordingFull, and stands then somewhere on the way.
         """
+        if condition.is_exact and self._finish_instruction(condition):
+            return
         while not self.at_end:
+            self._ask_now_and_then()
             breath = self._with_barrier(self._breath(condition))
             self._execution.go_on(breath)
             self._arrived()
@@ -117,8 +123,33 @@ class Timeline:
                 return
             if len(self._recording.records) >= MOST_RECORDS:
                 raise RecordingFull
-            if self.should_stop is not None and self.should_stop():
-                raise InterruptedRun
+
+    def _finish_instruction(self, condition: StopCondition) -> bool:
+        """From inside an exit to where the guest stands next; whether `condition` is met there.
+
+        Its block runs on to its end, whatever is wanted behind this instruction; so the
+        instruction is begun anew, alone.
+        """
+        execution, here = self._execution, self.moment
+        if execution.is_between or self.at_end:
+            return False
+        execution.put_back(self._recording.checkpoint_before(here))
+        following = Moment(here.instructions, here.deliveries + 1, 0, between=False)
+        while execution.ending is None:
+            breath = self._with_barrier(self._breath(StopCondition(moment=following)))
+            execution.go_on(replace(breath, records=min(breath.records, condition.records)))
+            self._arrived()
+            self._cross_edit(breath)
+            if self._here() > here and (execution.is_between or self._is_met(condition)):
+                return self._is_met(condition)
+        return False
+
+    def _ask_now_and_then(self) -> None:
+        """Short steps, too, can be a great many: whether somebody wants to stop."""
+        self._asked += 1
+        ask = self.should_stop
+        if ask is not None and self._asked % _MOVES_A_QUESTION == 0 and ask():
+            raise InterruptedRun
 
     def go_to(self, moment: Moment) -> None:
         """Be at a moment: of the recording, or further on. The nearest there is."""
@@ -147,6 +178,10 @@ class Timeline:
     def go_on_records(self, count: int) -> None:
         """Run on until so many more records are made."""
         self.go_on(StopCondition(records=self._execution.records + count))
+
+    def watch_writes(self, spans: Iterable[tuple[int, int]]) -> WriteWatch:
+        """Notice the guest's stores to some bytes of RAM, until it is closed."""
+        return self._execution.cpu.watch_writes(spans)
 
     def counters(self, moment: Moment) -> Counters:
         """What was counted up to a moment of the recording."""
