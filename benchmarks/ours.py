@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import statistics
 import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from benchmarks.bare import DEVICE
+from toyvisor.debug.session import Session
 from toyvisor.errors import SourceLocation
 from toyvisor.guest.assembler import assemble_text
 from toyvisor.guest.program import DeviceSpec, MachineSpec, Program, load_program
@@ -22,6 +25,8 @@ from toyvisor.trace.ledger import Ledger
 from toyvisor.virtio.driver import DriverQueue
 from toyvisor.virtio.split_queue import SplitQueue
 
+_PLACES = random.Random(1)
+
 
 def _machine(
     source: str,
@@ -30,6 +35,10 @@ def _machine(
     trace: bool = False,
     registers: dict[str, int] | None = None,
 ) -> Machine:
+    return Machine(_program_of(source, devices), trace=trace, registers=registers)
+
+
+def _program_of(source: str, devices: tuple[str, ...]) -> Program:
     origin = 0x100000
     place = SourceLocation("<benchmark>", 1, 1)
     spec = MachineSpec(
@@ -39,8 +48,78 @@ def _machine(
         origin=origin,
     )
     assembly = assemble_text(source, mode=CpuMode.LONG, origin=origin)
-    program = Program(Path("benchmark.s"), "benchmark", spec, assembly)
-    return Machine(program, trace=trace, registers=registers)
+    return Program(Path("benchmark.s"), "benchmark", spec, assembly)
+
+
+#: About a million instructions: each round looks at a register, works, and prints.
+_ROUND = 250
+_LONG_RUN = f"""
+        mov     edi, {DEVICE}
+        mov     r15d, {1_000_000 // _ROUND}
+round:  mov     ecx, {(_ROUND - 8) // 2}
+work:   dec     ecx
+        jnz     work
+        mov     eax, [rdi]
+        mov     al, '.'
+        out     0xe9, al
+        dec     r15d
+        jnz     round
+        hlt
+"""
+_LONG_RUN_DEVICES = ("mmio-nic", "debugcon")
+
+
+def long_run() -> float:
+    """Seconds for a run of a million instructions."""
+    with _machine(_LONG_RUN, _LONG_RUN_DEVICES) as machine:
+        begin = time.perf_counter()
+        machine.run()
+        elapsed = time.perf_counter() - begin
+        assert machine.vcpu.instructions is not None
+        assert machine.vcpu.instructions > 990_000
+    return elapsed
+
+
+def recorded_run() -> float:
+    """Seconds for the same, recorded, with all checkpoints."""
+    with Session(_program_of(_LONG_RUN, _LONG_RUN_DEVICES)) as session:
+        begin = time.perf_counter()
+        session.go_to_end()
+        elapsed = time.perf_counter() - begin
+        assert session.frontier.instructions > 990_000
+    return elapsed
+
+
+@cache
+def _recorded() -> Session:
+    session = Session(_program_of(_LONG_RUN, _LONG_RUN_DEVICES))
+    session.go_to_end()
+    return session
+
+
+def worst_step_back(count: int) -> float:
+    """Seconds for the slowest of some steps back, anywhere in that run."""
+    return max(_at_random(count, lambda session: session.step_back()))
+
+
+def median_step_back(count: int) -> float:
+    """Seconds for one of them, in the middle."""
+    return statistics.median(_at_random(count, lambda session: session.step_back()))
+
+
+def median_step(count: int) -> float:
+    """Seconds for one step forward, in the middle."""
+    return statistics.median(_at_random(count, lambda session: session.step()))
+
+
+def _at_random(count: int, move: Callable[[Session], object]) -> list[float]:
+    session, times = _recorded(), []
+    for _ in range(count):
+        session.go_to_instruction(_PLACES.randrange(1, session.frontier.instructions))
+        begin = time.perf_counter()
+        move(session)
+        times.append(time.perf_counter() - begin)
+    return times
 
 
 def exit_loop(count: int, *, trace: bool = False) -> float:

@@ -21,7 +21,7 @@ from toyvisor.trace.exit_records import events_in
 
 #: So much work lies between two checkpoints at first: guest instructions, or records. Either
 #: takes about as long to do again as a checkpoint takes to be laid.
-FIRST_INSTRUCTIONS, FIRST_RECORDS = 200_000, 512
+FIRST_INSTRUCTIONS, FIRST_RECORDS = 200_000, 768
 #: So many checkpoints are kept.
 MOST_CHECKPOINTS = 512
 
