@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toyvisor.cpu.paging import PagingRegisters, translate
-from toyvisor.cpu.processor_state import CS, HF_CS32, HF_CS64, ProcessorState
+from toyvisor.cpu.processor_state import CS, HF_CS32, HF_CS64, SS, ProcessorState
 from toyvisor.cpu.registers import CONTROL, MSR_EFER, Registers
 from toyvisor.memory import PAGE_SIZE, GuestMemory
 
@@ -37,6 +37,13 @@ class GuestView:
         """Where CS begins."""
         self._state.load()
         return int(self._state.front.segs[CS].base)
+
+    def stack(self) -> int:
+        """The linear address of the top of the stack."""
+        front = self._state.front
+        self._state.load()
+        rsp = self._registers.read("rsp")
+        return rsp if front.hflags & HF_CS64 else int(front.segs[SS].base) + rsp
 
     def code_bits(self) -> int:
         """The width of the code that runs now: 16, 32 or 64."""

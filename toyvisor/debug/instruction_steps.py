@@ -23,11 +23,12 @@ _RETURNS = (0xC2, 0xC3, 0xCA, 0xCB, 0xCF)  # near, far, IRET
 
 
 class Footprint(NamedTuple):
-    """Where the guest stood: linear RIP, and the bytes there."""
+    """Where the guest stood: linear RIP, the bytes there, and the stack pointer."""
 
     moment: Moment
     rip: int
     code: bytes
+    rsp: int
 
     @property
     def is_call(self) -> bool:
@@ -59,7 +60,8 @@ def footprint(timeline: Timeline) -> Footprint:
     """Where the guest stands now."""
     vcpu = timeline.machine.vcpu
     rip = vcpu.linear_rip()
-    return Footprint(timeline.moment, rip, timeline.code(rip, _LONGEST_INSTRUCTION).ljust(2, b"\0"))
+    code = timeline.code(rip, _LONGEST_INSTRUCTION).ljust(2, b"\0")
+    return Footprint(timeline.moment, rip, code, vcpu.get_regs().rsp)
 
 
 def step_instruction(timeline: Timeline) -> bool:
@@ -79,8 +81,11 @@ def step_back_instruction(timeline: Timeline) -> bool:
         return False
     end = _place(here) if here.between else here
     executed = here.instructions - int(here.between)
-    timeline.go_to(Moment(max(0, executed), 0, 0, between=True))
-    if timeline.moment >= end:  # nothing was executed: an interrupt or an exception came in
+    for earlier in (0, 1, 8, _STRETCH):
+        timeline.go_to(Moment(max(0, executed - earlier), 0, 0, between=True))
+        if timeline.moment < end:
+            break  # else nothing was executed: an interrupt or an exception came in
+    else:
         timeline.go_to(timeline.checkpoint_below(end).moment)
     last = timeline.moment
     if (last.instructions, last.deliveries) != (executed, here.deliveries):

@@ -16,6 +16,7 @@ from toyvisor.debug.instruction_steps import (
     step_instruction,
 )
 from toyvisor.debug.moment import Moment
+from toyvisor.debug.stop_condition import StopCondition
 from toyvisor.debug.timeline import Timeline
 
 #: Which line an address belongs to, if any: lines are only compared.
@@ -36,15 +37,17 @@ def _to_other_line(timeline: Timeline, line_of: LineOf, *, enters: bool) -> bool
     if not timeline.moment.between:
         return step_instruction(timeline)
     here = footprint(timeline)
-    line, depth = line_of(here.rip), 0
+    line = line_of(here.rip)
     while step_instruction(timeline):
         now = footprint(timeline)
-        depth += depth_change(here, now)
-        here = now
-        if depth > 0 and not enters:
-            continue
-        if depth or line is None or line_of(now.rip) != line:
+        change = depth_change(here, now)
+        if change > 0 and not enters:
+            if not _run_to_return(timeline, here):
+                return False
+            now, change = footprint(timeline), 0
+        if change or line is None or line_of(now.rip) != line:
             return True
+        here = now
     return False
 
 
@@ -52,12 +55,29 @@ def step_out(timeline: Timeline) -> bool:
     """Until the present function or handler has returned; False: this is the end."""
     if not timeline.moment.between and not step_instruction(timeline):
         return False
-    here, depth = footprint(timeline), 0
+    here = footprint(timeline)
     while step_instruction(timeline):
         now = footprint(timeline)
-        depth += depth_change(here, now)
+        change = depth_change(here, now)
+        if change < 0:
+            return True
+        if change > 0:
+            if not _run_to_return(timeline, here):
+                return False
+            now = footprint(timeline)
         here = now
-        if depth < 0:
+    return False
+
+
+def _run_to_return(timeline: Timeline, before: Footprint) -> bool:
+    """From the first instruction of what was called at `before` to behind its return.
+
+    False: it never returned, and this is the end.
+    """
+    addresses = timeline.return_addresses()
+    while not timeline.at_end:
+        timeline.go_on(StopCondition(addresses=addresses, except_at=timeline.moment))
+        if not timeline.at_end and timeline.machine.vcpu.get_regs().rsp >= before.rsp:
             return True
     return False
 

@@ -26,6 +26,7 @@ from toyvisor.trace.events import Trace
 #: Somebody is asked whether to stop after so many guest instructions, or records.
 BREATH_INSTRUCTIONS, BREATH_RECORDS = 20_000, 2_000
 _MOVES_A_QUESTION = 16
+_REAL_MODE = 2  # bytes of an offset
 #: The recording leaves the trace's own end to those who run without a debugger.
 MOST_RECORDS = Trace.LIMIT - 10_000
 
@@ -178,6 +179,22 @@ class Timeline:
     def go_on_records(self, count: int) -> None:
         """Run on until so many more records are made."""
         self.go_on(StopCondition(records=self._execution.records + count))
+
+    def return_addresses(self) -> frozenset[int]:
+        """Where what was just entered may return to, as linear addresses.
+
+        The stack has it on top, or below an error code (SDM vol. 3, 7.12.1); in real mode with
+        its segment.
+        """
+        view = self._execution.cpu.view
+        width = view.code_bits() // 8
+        stack = view.read(view.stack(), 2 * width).ljust(2 * width, b"\0")
+        first, second = (int.from_bytes(stack[n : n + width], "little") for n in (0, width))
+        base = view.code_base()
+        found = {base + first, base + second}
+        if width == _REAL_MODE:
+            found.add((second << 4) + first)
+        return frozenset(found)
 
     def watch_writes(self, spans: Iterable[tuple[int, int]]) -> WriteWatch:
         """Notice the guest's stores to some bytes of RAM, until it is closed."""
