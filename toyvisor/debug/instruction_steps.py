@@ -16,7 +16,7 @@ from toyvisor.debug.timeline import Timeline
 
 _LONGEST_INSTRUCTION = 15
 #: Instructions that are walked one by one at a time on the way back.
-_STRETCH = 1_000
+_SHORT_STRETCH, _STRETCH = 16, 1_000
 _PREFIXES = (0x66, 0x67, 0xF2, 0xF3)
 _CALL, _FAR_CALL, _GROUP_5 = 0xE8, 0x9A, 0xFF
 _RETURNS = (0xC2, 0xC3, 0xCA, 0xCB, 0xCF)  # near, far, IRET
@@ -113,15 +113,34 @@ def footprints(timeline: Timeline, start: Moment, end: Moment) -> list[Footprint
 
 def footprints_back(timeline: Timeline, before: Moment) -> Iterator[Footprint]:
     """All places before a moment, the last one first. The machine stands anywhere meanwhile."""
+    end, length = before, _SHORT_STRETCH
+    while end > timeline.start:
+        found = footprints(timeline, stretch_before(timeline, end, length), end)
+        yield from reversed(found)
+        end, length = found[0].moment, min(4 * length, _STRETCH)
+
+
+def stretch_before(timeline: Timeline, end: Moment, length: int = _STRETCH) -> Moment:
+    """Where to begin to walk towards `end`: `length` instructions before it, or a checkpoint."""
+    near = Moment(end.instructions - length, 0, 0, between=True)
+    return max(timeline.checkpoint_below(end).moment, near)
+
+
+def last_stand(
+    timeline: Timeline, addresses: frozenset[int], before: Moment, rsp: int
+) -> Footprint | None:
+    """The last place before a moment at one of some addresses, with that stack pointer."""
     end = before
     while end > timeline.start:
-        start = stretch_before(timeline, end)
-        found = footprints(timeline, start, end)
-        yield from reversed(found)
-        end = found[0].moment
-
-
-def stretch_before(timeline: Timeline, end: Moment) -> Moment:
-    """Where to begin to walk towards `end`: a checkpoint, or nearer."""
-    near = Moment(end.instructions - _STRETCH, 0, 0, between=True)
-    return max(timeline.checkpoint_below(end).moment, near)
+        start = timeline.checkpoint_below(end).moment
+        timeline.go_to(start)
+        last = None
+        while timeline.moment < end:
+            here = footprint(timeline)
+            if here.rip in addresses and here.rsp == rsp:
+                last = here
+            timeline.go_on(StopCondition(addresses=addresses, except_at=here.moment, moment=end))
+        if last is not None:
+            return last
+        end = start
+    return None

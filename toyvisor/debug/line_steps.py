@@ -5,13 +5,14 @@ A call, and an interrupt or exception with its handler, count as one level; RET 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from toyvisor.debug.instruction_steps import (
     Footprint,
     depth_change,
     footprint,
     footprints_back,
+    last_stand,
     step_back_instruction,
     step_instruction,
 )
@@ -95,21 +96,44 @@ def step_back_over(timeline: Timeline, line_of: LineOf) -> bool:
 def _back(timeline: Timeline, line_of: LineOf, *, enters: bool) -> bool:
     if not timeline.moment.between:
         return step_back_instruction(timeline)
-    here = following = footprint(timeline)
+    following = footprint(timeline)
     found: Moment | None = None
     line: object | None = None
-    depth = 0
-    for at in footprints_back(timeline, here.moment):
-        change = depth_change(at, following)
+    for at in _places_back(timeline, following.moment, enters=enters):
+        change = depth_change(at, following) if enters else 0
         following = at
-        depth -= change
-        if depth > 0 and not enters:
-            continue
         if found is not None and (line is None or line_of(at.rip) != line or change):
             break
         found, line = at.moment, line_of(at.rip)
     timeline.go_to(found if found is not None else timeline.start)
     return found is not None
+
+
+def _places_back(timeline: Timeline, before: Moment, *, enters: bool) -> Iterator[Footprint]:
+    """All places before a moment, the last one first; without those in what has returned."""
+    timeline.go_to(before)
+    following = footprint(timeline)
+    while True:
+        jump = None
+        for at in footprints_back(timeline, following.moment):
+            if not enters and depth_change(at, following) < 0:
+                jump = last_stand(timeline, _led_to(following), at.moment, following.rsp)
+            if jump is not None:
+                break
+            yield at
+            following = at
+        if jump is None:
+            return
+        yield jump
+        following = jump
+
+
+def _led_to(returned: Footprint) -> frozenset[int]:
+    """Where what returned there can have been called from: a CALL has 2 to 7 bytes.
+
+    Or interrupted: an interrupt returns to where it came in.
+    """
+    return frozenset((returned.rip, *range(returned.rip - 7, returned.rip - 1)))
 
 
 def step_back_out(timeline: Timeline) -> bool:
