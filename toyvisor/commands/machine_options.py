@@ -50,6 +50,21 @@ def device_options(given: Sequence[str], program: Program) -> dict[str, dict[str
     return found
 
 
+def whole_input(name: str | None, program: Program) -> bytes | None:
+    """All that comes in on the serial line, for a run that is to be walked back through."""
+    if name is None:
+        return None
+    if all(device.type != "serial" for device in program.spec.devices):
+        raise UsageError(f"--input: {program.name} has no serial port")
+    if name == "-":
+        raise UsageError("--input -: a run that can be walked back through needs a file")
+    try:
+        return Path(name).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"can't read {name}: {reason}") from None
+
+
 def open_input(name: str | None, program: Program) -> CharInput | None:
     """What comes in on the serial line: a file's bytes, or standard input as it comes."""
     if name is None:

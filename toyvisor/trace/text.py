@@ -105,15 +105,18 @@ _FIXED = ("seq", "clock", "layer", "thread", "event")
 
 def to_text(event: Event) -> str:
     """One event as a line: sequence number, guest instructions, layer, what happened."""
+    return f"{event['seq']:>6} {event['clock']:>8} {event['layer']:<5} {describe(event)}"
+
+
+def describe(event: Event) -> str:
+    """What happened, in the words of whoever has a trace event for it."""
     form = _FORMATS.get(event["event"])
     if form is not None:
         try:
-            what = form(event)
+            return form(event)
         except (KeyError, TypeError, ValueError):  # a stream that somebody else wrote
-            what = _generic(event)
-    else:
-        what = _generic(event)
-    return f"{event['seq']:>6} {event['clock']:>8} {event['layer']:<5} {what}"
+            pass
+    return _generic(event)
 
 
 def _generic(event: Event) -> str:
