@@ -32,7 +32,8 @@ class Instruction:
 
 
 @cache
-def _engine(mode: CpuMode, detail: bool) -> Any:
+def engine(mode: CpuMode, detail: bool) -> Any:
+    """Capstone for one mode; with `detail`, its instructions have their operands."""
     import capstone
 
     modes = {
@@ -51,7 +52,7 @@ def disassemble(code: bytes, address: int, mode: CpuMode) -> list[Instruction]:
     found: list[Instruction] = []
     position = 0
     while position < len(code):
-        for start, size, mnemonic, operands in _engine(mode, False).disasm_lite(
+        for start, size, mnemonic, operands in engine(mode, False).disasm_lite(
             code[position:], address + position
         ):
             offset = start - address
@@ -67,13 +68,13 @@ def disassemble(code: bytes, address: int, mode: CpuMode) -> list[Instruction]:
 
 def instruction_lengths(code: bytes, address: int, mode: CpuMode) -> list[int]:
     """Lengths in bytes of the instructions that `code` begins with, up to what is none."""
-    return [size for _, size, _, _ in _engine(mode, False).disasm_lite(bytes(code), address)]
+    return [size for _, size, _, _ in engine(mode, False).disasm_lite(bytes(code), address)]
 
 
 def decode_one(code: bytes, address: int, mode: CpuMode) -> Instruction | None:
     """The instruction `code` begins with; None if it is no instruction or cut off."""
     window = bytes(code[:MAX_INSTRUCTION_BYTES])
-    for start, size, mnemonic, operands in _engine(mode, False).disasm_lite(window, address, 1):
+    for start, size, mnemonic, operands in engine(mode, False).disasm_lite(window, address, 1):
         return _instruction(start, window[:size], mnemonic, operands, mode)
     return None
 
@@ -113,7 +114,7 @@ def memory_access_size(code: bytes, address: int, mode: CpuMode) -> int:
     from capstone import x86
 
     window = bytes(code[:MAX_INSTRUCTION_BYTES])
-    for one in _engine(mode, True).disasm(window, address, 1):
+    for one in engine(mode, True).disasm(window, address, 1):
         name = one.mnemonic.split()[-1]
         if name in _SIZES:
             return _SIZES[name]

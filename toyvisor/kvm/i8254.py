@@ -237,7 +237,7 @@ class Pit:
 
     # The guest's accesses (KvmIoDevice) -----------------------------------------------------
 
-    def _elapsed(self, number: int) -> int:
+    def elapsed(self, number: int) -> int:
         """Ticks since the counter was loaded; counter 0's, in its present period."""
         now = self._now()
         if number:
@@ -271,7 +271,7 @@ class Pit:
         """An IN; the upper bytes of a wider one are zero. The control word can't be read."""
         if CH0 <= address < MODE:
             number = address - CH0
-            return self.channels[number].give_byte(self._elapsed(number))
+            return self.channels[number].give_byte(self.elapsed(number))
         if address == MODE:
             return 0
         if address == SPEAKER:
@@ -284,11 +284,11 @@ class Pit:
             for number, channel in enumerate(self.channels):
                 if value & 2 << number:
                     if not value & READ_BACK_NO_COUNT:
-                        channel.latch_count(self._elapsed(number))
+                        channel.latch_count(self.elapsed(number))
                     if not value & READ_BACK_NO_STATUS:
-                        channel.latch_status(self._elapsed(number))
+                        channel.latch_status(self.elapsed(number))
         elif value & ACCESS_WORD == ACCESS_LATCH:
-            self.channels[select].latch_count(self._elapsed(select))
+            self.channels[select].latch_count(self.elapsed(select))
         else:
             self.channels[select].set_mode(value)
 
@@ -305,5 +305,5 @@ class Pit:
             self.channels[2].gate
             | (SPEAKER_DATA if self.speaker_data_on else 0)
             | (SPEAKER_REFRESH if ticks // REFRESH_TICKS & 1 else 0)
-            | (SPEAKER_OUT2 if self.channels[2].out(self._elapsed(2)) else 0)
+            | (SPEAKER_OUT2 if self.channels[2].out(self.elapsed(2)) else 0)
         )

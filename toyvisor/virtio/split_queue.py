@@ -42,7 +42,9 @@ from toyvisor.virtio.constants import (
     Feature,
     UsedFlag,
 )
+from toyvisor.virtio.descriptor_chain import DescriptorChain as DescriptorChain
 from toyvisor.virtio.layout import QueueConfig, area_sizes, map_area
+from toyvisor.virtio.queue_state import QueueState
 from toyvisor.virtio.ring_memory import DESCRIPTOR, LE16, USED_ELEMENT, RingMemory
 
 # Plain ints: an `IntFlag` operation costs as much as the rest of a pop.
@@ -55,30 +57,6 @@ _NO_NOTIFY = int(UsedFlag.NO_NOTIFY)
 # Offsets in struct virtq_avail (2.7.6) and struct virtq_used (2.7.8), which begin alike.
 _FLAGS, _IDX, _RING = 0, 2, 4
 _CHAIN_BYTES_LIMIT = 1 << 32
-
-
-class DescriptorChain:
-    """One buffer the driver made available: windows on guest RAM, checked.
-
-    `readable` are read-only windows (2.7.5.1: a device MUST NOT write to them).
-    """
-
-    __slots__ = ("head", "readable", "writable")
-
-    def __init__(self, head: int, readable: list[memoryview], writable: list[memoryview]) -> None:
-        self.head = head
-        self.readable = readable
-        self.writable = writable
-
-    @property
-    def readable_length(self) -> int:
-        """Bytes the device may read."""
-        return sum(map(len, self.readable))
-
-    @property
-    def writable_length(self) -> int:
-        """Bytes the device may write."""
-        return sum(map(len, self.writable))
 
 
 class SplitQueue:
@@ -158,6 +136,14 @@ class SplitQueue:
     def last_avail(self) -> int:
         """The next entry of the available ring to take: a `base` for who goes on with it."""
         return self._last_avail
+
+    @property
+    def state(self) -> QueueState:
+        """All that the device knows of the queue; to look at."""
+        return QueueState(
+            self._last_avail, self._avail_idx, self._used_idx, self._filled, self._in_flight,
+            self._unsignalled, self._notification, self.running,
+        )  # fmt: skip
 
     # Taking buffers (steps 5 and 6) ----------------------------------------------------
 

@@ -186,6 +186,15 @@ class MmioNic:
         self._refuse_access("loads", offset, size)
         return 0
 
+    def peek(self, offset: int) -> int | None:
+        """What a register holds, for a debugger: no access, no effect. None: it can't be read."""
+        return None if offset in self._WRITE_ONLY else self._registers.get(offset)
+
+    @property
+    def buffers(self) -> tuple[bytes, bytes]:
+        """TX_BUFFER and RX_BUFFER, for a debugger as well."""
+        return bytes(self._tx), bytes(self._rx)
+
     # Registers with a will of their own ----------------------------------------------
 
     def _write_control(self, value: int) -> None:

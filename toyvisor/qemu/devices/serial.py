@@ -238,6 +238,23 @@ class Serial16550:
     def _write_nothing(self, value: int) -> None:
         """LSR and MSR: the data sheet keeps writes for factory tests."""
 
+    def peek(self) -> dict[str, int]:
+        """All registers by name, for a debugger: without what a read does to them."""
+        waiting = self.waiting
+        return {
+            "RBR": waiting[0] if waiting else 0, "DLL": self._divisor & 0xFF,
+            "DLM": self._divisor >> 8, "IER": self._ier, "IIR": self._iir, "FCR": self._fcr,
+            "LCR": self._lcr, "MCR": self._mcr, "LSR": self._lsr, "MSR": self._read_msr(),
+            "SCR": self._scr,
+        }  # fmt: skip
+
+    @property
+    def waiting(self) -> bytes:
+        """What has been received, and not been read."""
+        if self._fcr & FCR_ENABLE:
+            return bytes(self._fifo)
+        return bytes([self._rbr]) if self._lsr & LSR_DR else b""
+
     # The line --------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:

@@ -58,6 +58,11 @@ class GuestNotifier:
         before, self._seen = self._seen, self._used_idx()
         return self._seen != before
 
+    @property
+    def would_have_moved(self) -> bool:
+        """The same for a debugger: a look that leaves no trace, and is not remembered."""
+        return bool(LE16.unpack_from(self._used.ram, _USED_IDX)[0] != self._seen)
+
     def _used_idx(self) -> int:
         idx: int = self._used.load(LE16, _USED_IDX)[0]
         return idx
@@ -209,6 +214,11 @@ class VhostNetService:
         self._ioctl("KVM_IRQFD (deassign)")
         notifier.eventfd.close()
         return base
+
+    @property
+    def has_unseen_used(self) -> bool:
+        """Whether InterruptStatus would show buffers that QEMU has not seen; for a debugger."""
+        return any(notifier.would_have_moved for notifier in self._guest_notifiers.values())
 
     # What comes back ------------------------------------------------------------------------
 
