@@ -8,7 +8,7 @@ import pytest
 from sessions import session, session_of
 
 from toyvisor.debug.breakpoints import BreakpointKind
-from toyvisor.debug.moment import StopReason
+from toyvisor.debug.moment import StopReason, Unit
 from toyvisor.debug.session import Session
 from toyvisor.errors import InputError, UsageError
 
@@ -90,6 +90,14 @@ def test_watched_memory_is_watched_for_devices_too() -> None:
         assert stop.text.endswith("0x0 -> 0x1")
 
 
+def test_what_the_last_instruction_changes_is_not_missed() -> None:
+    with session("hello_mmio") as stepped:
+        stepped.watch("exits.hlt")
+        assert stepped.run().text.endswith("0x0 -> 0x1")
+        assert stepped.at_end
+        assert stepped.run().reason is StopReason.END
+
+
 def test_a_watched_register(tmp_path: Path) -> None:
     with session_of(LOOP, tmp_path, block=LONG) as stepped:
         stepped.watch("rdi", condition="rdi > 0x2002")
@@ -138,3 +146,17 @@ def test_a_place_that_is_not_there_is_refused_with_what_is_near(place: str, hint
 def test_a_breakpoint_that_is_not_there_can_not_be_deleted() -> None:
     with session("one_store") as stepped, pytest.raises(UsageError, match="no breakpoint 3"):
         stepped.delete(3)
+
+
+def test_a_step_over_a_call_ends_at_a_breakpoint_in_it(tmp_path: Path) -> None:
+    source = "call work\nhlt\nwork:\nnop\ninner:\nnop\nret"
+    with session_of(source, tmp_path, block=LONG) as stepped:
+        breakpoint = stepped.break_at("inner")
+        stop = stepped.step(Unit.OVER)
+        assert (stop.reason, stop.breakpoint) == (StopReason.BREAKPOINT, breakpoint)
+        assert breakpoint.hits == 1
+        assert stepped.step(Unit.OUT).reason is StopReason.STEP
+        breakpoint.enabled = False
+        stepped.go_to_start()
+        assert stepped.step(Unit.OVER).reason is StopReason.STEP
+        assert stepped.linear_rip() == 0x100005

@@ -6,6 +6,8 @@ A call, and an interrupt or exception with its handler, count as one level; RET 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import NamedTuple
 
 from toyvisor.debug.instruction_steps import (
     Footprint,
@@ -24,17 +26,24 @@ from toyvisor.debug.timeline import Timeline
 LineOf = Callable[[int], object | None]
 
 
+class Stops(NamedTuple):
+    """Where a step may end before its end: at some addresses, if something is so there."""
+
+    addresses: frozenset[int] = frozenset()
+    are_met: Callable[[], bool] = lambda: False
+
+
 def step_line(timeline: Timeline, line_of: LineOf) -> bool:
     """To another line; False: this is the end."""
-    return _to_other_line(timeline, line_of, enters=True)
+    return _to_other_line(timeline, line_of, None)
 
 
-def step_over(timeline: Timeline, line_of: LineOf) -> bool:
+def step_over(timeline: Timeline, line_of: LineOf, stops: Stops) -> bool:
     """To another line, with what is called on the way as a whole; False: this is the end."""
-    return _to_other_line(timeline, line_of, enters=False)
+    return _to_other_line(timeline, line_of, stops)
 
 
-def _to_other_line(timeline: Timeline, line_of: LineOf, *, enters: bool) -> bool:
+def _to_other_line(timeline: Timeline, line_of: LineOf, over: Stops | None) -> bool:
     if not timeline.moment.between:
         return step_instruction(timeline)
     here = footprint(timeline)
@@ -42,9 +51,10 @@ def _to_other_line(timeline: Timeline, line_of: LineOf, *, enters: bool) -> bool
     while step_instruction(timeline):
         now = footprint(timeline)
         change = depth_change(here, now)
-        if change > 0 and not enters:
-            if not _run_to_return(timeline, here):
-                return False
+        if change > 0 and over is not None:
+            end = _run_to_return(timeline, here, over)
+            if end is not _Return.RETURNED:
+                return end is _Return.STOPPED
             now, change = footprint(timeline), 0
         if change or line is None or line_of(now.rip) != line:
             return True
@@ -52,7 +62,7 @@ def _to_other_line(timeline: Timeline, line_of: LineOf, *, enters: bool) -> bool
     return False
 
 
-def step_out(timeline: Timeline) -> bool:
+def step_out(timeline: Timeline, stops: Stops) -> bool:
     """Until the present function or handler has returned; False: this is the end."""
     if not timeline.moment.between and not step_instruction(timeline):
         return False
@@ -62,25 +72,42 @@ def step_out(timeline: Timeline) -> bool:
         change = depth_change(here, now)
         if change < 0:
             return True
+        if now.rip in stops.addresses and stops.are_met():
+            return True
         if change > 0:
-            if not _run_to_return(timeline, here):
-                return False
+            end = _run_to_return(timeline, here, stops)
+            if end is not _Return.RETURNED:
+                return end is _Return.STOPPED
             now = footprint(timeline)
         here = now
     return False
 
 
-def _run_to_return(timeline: Timeline, before: Footprint) -> bool:
-    """From the first instruction of what was called at `before` to behind its return.
+class _Return(Enum):
+    """How a run through something that was called has ended."""
 
-    False: it never returned, and this is the end.
-    """
-    addresses = timeline.return_addresses()
+    RETURNED = 1
+    STOPPED = 2
+    OVER = 3
+
+
+def _run_to_return(timeline: Timeline, before: Footprint, stops: Stops) -> _Return:
+    """From the first instruction of what was called at `before` to behind its return."""
+    returns = timeline.return_addresses()
+    if timeline.machine.vcpu.linear_rip() in stops.addresses and stops.are_met():
+        return _Return.STOPPED
     while not timeline.at_end:
-        timeline.go_on(StopCondition(addresses=addresses, except_at=timeline.moment))
-        if not timeline.at_end and timeline.machine.vcpu.get_regs().rsp >= before.rsp:
-            return True
-    return False
+        condition = StopCondition(addresses=returns | stops.addresses, except_at=timeline.moment)
+        timeline.go_on(condition)
+        if timeline.at_end:
+            break
+        vcpu = timeline.machine.vcpu
+        rip = vcpu.linear_rip()
+        if rip in returns and vcpu.get_regs().rsp >= before.rsp:
+            return _Return.RETURNED
+        if rip in stops.addresses and stops.are_met():
+            return _Return.STOPPED
+    return _Return.OVER
 
 
 def step_back_line(timeline: Timeline, line_of: LineOf) -> bool:

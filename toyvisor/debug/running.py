@@ -63,12 +63,17 @@ class Runner:
         """To the next breakpoint that is met, or None at the end of the run."""
         self._look()
         while self._go_on():
-            for hit in self._met():
-                if hit.breakpoint.ignore > 0:
-                    hit.breakpoint.ignore -= 1
-                else:
-                    hit.breakpoint.hits += 1
-                    return hit
+            if (hit := self._counted()) is not None:
+                return hit
+        return self._counted()  # the last instruction may have changed something, too
+
+    def _counted(self) -> Hit | None:
+        """The first that is met here and not to be passed by."""
+        for hit in self._met():
+            if hit.breakpoint.ignore <= 0:
+                hit.breakpoint.hits += 1
+                return hit
+            hit.breakpoint.ignore -= 1
         return None
 
     def run_back(self) -> Hit | None:

@@ -8,38 +8,28 @@ counted: but for set_register() and write_memory(), and those begin a branch.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from toyvisor.cpu.registers import GENERAL
 from toyvisor.debug import event_steps, instruction_steps, line_steps
+from toyvisor.debug.breakpoint_list import BreakpointList
 from toyvisor.debug.breakpoints import Breakpoint, BreakpointKind
-from toyvisor.debug.counters import Counters
-from toyvisor.debug.event_log import EventLog
+from toyvisor.debug.looking import Looking
 from toyvisor.debug.moment import Moment, Stop, StopReason, Unit
-from toyvisor.debug.places import Places
 from toyvisor.debug.running import Hit, Runner, run_until
 from toyvisor.debug.timeline import InterruptedRun, RecordingFull, Timeline
-from toyvisor.errors import InputError, UsageError
-from toyvisor.guest.listing import ListingLine
+from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program
 from toyvisor.host.console import Console
 from toyvisor.host.net import NetBackend
-from toyvisor.kvm.api import KvmRegs, KvmSregs
-from toyvisor.kvm.vcpu import Vcpu
-from toyvisor.memory import GuestMemoryError
 from toyvisor.qemu.accel import DEFAULT_BUDGET
 from toyvisor.qemu.machine import Machine
-from toyvisor.qemu.vcpu_thread import Ending
-
-if TYPE_CHECKING:
-    from toyvisor.debug.expressions import Expression, Names
 
 _PAGE = 4096
 
 
-class Session:
+class Session(Looking):
     """A run under the debugger. To be made and used in one thread.
 
     Raises what Machine raises; UsageError for a network or a console of the real world, which
@@ -60,11 +50,6 @@ class Session:
             raise UsageError(
                 "a real network can't be stepped back through", hint="--net pcap:IN, instead"
             )
-        self.program = program
-        self.places = Places(program.assembly, program.path.name)
-        #: All of them, by number.
-        self.breakpoints: list[Breakpoint] = []
-        self._last_number = 0
 
         def build() -> Machine:
             return Machine(
@@ -72,7 +57,9 @@ class Session:
                 console=_console(console_input),
             )  # fmt: skip
 
-        self._timeline = Timeline(build, max_instructions)
+        super().__init__(program, Timeline(build, max_instructions))
+        self._breakpoints = BreakpointList(self)
+        self._met_on_the_way: Breakpoint | None = None
         #: Why we stand here.
         self.stop = Stop(StopReason.START, "the guest is about to execute its first instruction")
 
@@ -85,55 +72,6 @@ class Session:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
-
-    # Where we stand -----------------------------------------------------------------------
-
-    @property
-    def machine(self) -> Machine:
-        """The machine as it was at `moment`. To look at, not to touch."""
-        return self._timeline.machine
-
-    @property
-    def vcpu(self) -> Vcpu:
-        """Its vCPU, with the processor that only the toy KVM has."""
-        vcpu = self.machine.vcpu
-        assert isinstance(vcpu, Vcpu)
-        return vcpu
-
-    @property
-    def moment(self) -> Moment:
-        """Where we stand."""
-        return self._timeline.moment
-
-    @property
-    def start(self) -> Moment:
-        """Where the recording begins: the guest is about to execute its first instruction."""
-        return self._timeline.start
-
-    @property
-    def frontier(self) -> Moment:
-        """How far the run is recorded."""
-        return self._timeline.frontier
-
-    @property
-    def ending(self) -> Ending | None:
-        """How the run ends, once the recording has got there."""
-        return self._timeline.ending
-
-    @property
-    def at_start(self) -> bool:
-        """There is nothing before this moment."""
-        return self._timeline.at_start
-
-    @property
-    def at_end(self) -> bool:
-        """The run is over."""
-        return self._timeline.at_end
-
-    @property
-    def events(self) -> EventLog:
-        """The recorded stream."""
-        return self._timeline.events
 
     @property
     def should_stop(self) -> Callable[[], bool] | None:
@@ -178,8 +116,8 @@ class Session:
 
     def run_until(self, condition: str) -> Stop:
         """Until an expression is true; looked at behind every instruction."""
-        expression = self._parse(condition)
-        names = self._names()
+        expression = self.parse(condition)
+        names = self.names()
         expression.check(names)
 
         def run() -> Stop | None:
@@ -235,7 +173,16 @@ class Session:
         for _ in range(count):
             if not step():
                 return None
+            if (met := self._met_on_the_way) is not None:
+                self._met_on_the_way = None
+                met.hits += 1
+                return self._hit(Hit(met, self.moment))
         return Stop(StopReason.STEP, text)
+
+    def _is_met_on_the_way(self) -> bool:
+        """Whether a breakpoint ends a step over or out, before it has come to its end."""
+        self._met_on_the_way = self._breakpoints.met_here()
+        return self._met_on_the_way is not None
 
     def _there(self, moment: Moment) -> Stop | None:
         self._timeline.go_to(moment)
@@ -265,9 +212,11 @@ class Session:
             case Unit.LINE:
                 return lambda: line_steps.step_line(timeline, line_of)
             case Unit.OVER:
-                return lambda: line_steps.step_over(timeline, line_of)
+                stops = line_steps.Stops(self._breakpoints.addresses, self._is_met_on_the_way)
+                return lambda: line_steps.step_over(timeline, line_of, stops)
             case Unit.OUT:
-                return lambda: line_steps.step_out(timeline)
+                stops = line_steps.Stops(self._breakpoints.addresses, self._is_met_on_the_way)
+                return lambda: line_steps.step_out(timeline, stops)
             case Unit.EVENT:
                 return lambda: event_steps.step_event(timeline)
         return lambda: event_steps.step_to(timeline, event_steps.wanted(unit, device))
@@ -300,6 +249,11 @@ class Session:
 
     # Breakpoints --------------------------------------------------------------------------
 
+    @property
+    def breakpoints(self) -> list[Breakpoint]:
+        """All of them, in the order they were made."""
+        return self._breakpoints.all
+
     def break_at(
         self,
         place: str,
@@ -309,61 +263,23 @@ class Session:
         ignore: int = 0,
     ) -> Breakpoint:
         """Stop before the instruction at a place, if the condition is true then."""
-        return self._add(
-            Breakpoint(
-                0, BreakpointKind.ADDRESS, place, self.places.resolve(place),
-                condition=self._condition(condition), temporary=temporary, ignore=ignore,
-            )
-        )  # fmt: skip
+        return self._breakpoints.break_at(
+            place, condition=condition, temporary=temporary, ignore=ignore
+        )
 
     def watch(self, what: str, *, condition: str | None = None) -> Breakpoint:
-        """Stop behind an instruction that changes something.
-
-        Memory: an address or label in guest-physical memory, with a length: "0x2000:16",
-        "buffer:4" (without one: a byte). Anything else is an expression: "rax", "tx.used.idx".
-        """
-        only_if = self._condition(condition)
-        memory = self._watched_memory(what)
-        if memory is not None:
-            address, size = memory
-            self.read_memory(address, size)
-            kind = BreakpointKind.MEMORY
-            return self._add(Breakpoint(0, kind, what, address, size, condition=only_if))
-        watched = self._parse(what)
-        watched.check(self._names())
-        kind = BreakpointKind.VALUE
-        return self._add(Breakpoint(0, kind, what, watched=watched, condition=only_if))
-
-    def _watched_memory(self, what: str) -> tuple[int, int] | None:
-        """(address, length) of what is neither a register nor made of any."""
-        place, colon, length = what.rpartition(":")
-        if colon and length.strip().isdecimal() and not place.rstrip().endswith("]"):
-            return self.places.resolve(place), int(length)
-        uses = self._parse(what).uses
-        if uses.registers or uses.dotted or uses.memory:
-            return None
-        return self.evaluate(what), 1
+        """Stop behind an instruction that changes something (BreakpointList.watch)."""
+        return self._breakpoints.watch(what, condition=condition)
 
     def delete(self, number: int) -> Breakpoint:
         """Remove a breakpoint. Raises UsageError if there is none of that number."""
-        for breakpoint in self.breakpoints:
-            if breakpoint.number == number:
-                self.breakpoints.remove(breakpoint)
-                return breakpoint
-        known = ", ".join(str(b.number) for b in self.breakpoints) or "none"
-        raise UsageError(f"there is no breakpoint {number}", hint=f"there is {known}")
-
-    def _add(self, breakpoint: Breakpoint) -> Breakpoint:
-        self._last_number += 1
-        breakpoint.number = self._last_number
-        self.breakpoints.append(breakpoint)
-        return breakpoint
+        return self._breakpoints.delete(number)
 
     def _temporary(self, place: str) -> Breakpoint:
         return Breakpoint(0, BreakpointKind.ADDRESS, place, self.places.resolve(place))
 
     def _runner(self, *more: Breakpoint) -> Runner:
-        return Runner(self._timeline, [*more, *self.breakpoints], self)
+        return Runner(self._timeline, [*more, *self.breakpoints], self._breakpoints)
 
     def _hit(self, hit: Hit | None, place: str | None = None) -> Stop | None:
         if hit is None:
@@ -379,92 +295,6 @@ class Session:
         text = f"{what}: {_value(hit.before)} -> {_value(hit.now)}"
         return Stop(StopReason.WATCHPOINT, text, breakpoint)
 
-    def value_of(self, breakpoint: Breakpoint) -> object:
-        """What a watchpoint watches, as it is now."""
-        try:
-            if breakpoint.kind is BreakpointKind.MEMORY:
-                return self.read_memory(breakpoint.address, breakpoint.length)
-            assert breakpoint.watched is not None
-            return breakpoint.watched.evaluate(self._names())
-        except (InputError, GuestMemoryError):
-            return None
-
-    def holds(self, breakpoint: Breakpoint) -> bool:
-        """Whether its condition is true now; one that can't be evaluated is."""
-        if breakpoint.condition is None:
-            return True
-        try:
-            return bool(breakpoint.condition.evaluate(self._names()))
-        except InputError:
-            return True
-
-    # Looking ------------------------------------------------------------------------------
-
-    def evaluate(self, text: str) -> int:
-        """What an expression is now. Raises ExpressionError."""
-        return self._parse(text).evaluate(self._names())
-
-    def registers(self) -> KvmRegs:
-        """The general registers."""
-        return self.machine.vcpu.get_regs()
-
-    def sregs(self) -> KvmSregs:
-        """Segment and control registers."""
-        return self.machine.vcpu.get_sregs()
-
-    def linear_rip(self) -> int:
-        """The linear address of the present instruction."""
-        return self.machine.vcpu.linear_rip()
-
-    def read_memory(self, address: int, length: int, *, linear: bool = False) -> bytes:
-        """Bytes of RAM, by guest-physical or linear address. Raises GuestMemoryError."""
-        if not linear:
-            return bytes(self.machine.vm.memory.view(address, length))
-        found = self.vcpu.cpu.view.read(address, length)
-        if len(found) < length:
-            raise GuestMemoryError(address + len(found), length - len(found))
-        return found
-
-    def instruction_address(self) -> int:
-        """The linear address of the present instruction; inside an exit, of the one that exited.
-
-        After HLT and OUT, RIP is behind it by then (SDM vol. 3, 28.1).
-        """
-        moment, exits = self.moment, self.events.exits
-        last = bisect_left(exits, moment.events) - 1
-        if moment.between or last < 0:
-            return self.linear_rip()
-        event = self.events[exits[last]]
-        same = event.clock == moment.instructions
-        return int(event.fields["rip"]) if same else self.linear_rip()
-
-    def line(self) -> ListingLine | None:
-        """The source line of the present instruction."""
-        return self.line_at(self.instruction_address())
-
-    def line_at(self, address: int) -> ListingLine | None:
-        """The source line that made the byte at an address."""
-        return self.places.line_at(address)
-
-    def resolve(self, place: str) -> int:
-        """The address of a place. Raises InputError."""
-        return self.places.resolve(place)
-
-    def counters(self) -> Counters:
-        """All that has been counted up to this moment."""
-        moment = self.moment
-        if moment.between:
-            return Counters.of(self.machine.ledger)
-        return self._timeline.counters(moment)
-
-    def console(self) -> bytes:
-        """What the guest has printed."""
-        return bytes(self.machine.console.output)
-
-    def sent_packets(self) -> list[bytes]:
-        """The frames that have left the machine."""
-        return list(self.machine.net.sent)
-
     # What if ------------------------------------------------------------------------------
 
     @property
@@ -478,7 +308,7 @@ class Session:
 
         self._must_be_between("registers")
         part = PARTS.get(name.lower())
-        if part is None:
+        if part is None or part.register not in GENERAL:
             raise UsageError(
                 f"there is no register {name}",
                 hint=f"there is {', '.join(GENERAL)}, and their parts",
@@ -509,7 +339,7 @@ class Session:
                 at += size
             self.vcpu.cpu.code_changed()
 
-        return self._change(change, f"{len(data)} bytes at {address:#x} were changed")
+        return self._change(change, f"changed: {len(data)} bytes at {address:#x}")
 
     def leave_branch(self) -> Stop:
         """Back to the run that the last change left, to where it was left."""
@@ -533,25 +363,6 @@ class Session:
                 f"inside an exit, {what} can't be changed",
                 hint="step to the next instruction first",
             )
-
-    # Expressions --------------------------------------------------------------------------
-
-    def _parse(self, text: str) -> Expression:
-        from toyvisor.debug.expressions import parse
-
-        return parse(text)
-
-    def _condition(self, text: str | None) -> Expression | None:
-        if text is None:
-            return None
-        expression = self._parse(text)
-        expression.check(self._names())
-        return expression
-
-    def _names(self) -> Names:
-        from toyvisor.debug.names import SessionNames
-
-        return SessionNames(self)
 
 
 def _console(data: bytes | None) -> Console:
