@@ -1,0 +1,8 @@
+"""Sessions as the tests of the debugger have them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2] / "debug"))
