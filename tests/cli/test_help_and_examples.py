@@ -20,7 +20,7 @@ EXAMPLES = sorted(
         if re.match(r"  (toyvisor|eval) ", line)
     }
 )
-SLOW = ("toyvisor bench", "toyvisor compare")
+ELSEWHERE = ("toyvisor bench", "toyvisor compare", "toyvisor gdb")
 
 
 def test_there_are_examples_for_every_command():
@@ -69,8 +69,8 @@ def test_one_parser_and_all_parsers_agree(toyvisor):
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example(folder, example):
-    if example.startswith(SLOW):
-        pytest.skip("tested where the experiment and the benchmarks are")
+    if example.startswith(ELSEWHERE):
+        pytest.skip("tested where the experiment, the benchmarks and gdb are")
     command = re.split(r" {3,}", example)[0]
     if not shutil.which("xxd"):
         command = command.replace("xxd", "od")

@@ -29,6 +29,12 @@ class Block:
         return names[0] if names else None
 
     @property
+    def needs(self) -> str | None:
+        """The tool that the reader has to have for it: without, it is left out."""
+        tools = [o.removeprefix("needs=") for o in self.options if o.startswith("needs=")]
+        return tools[0] if tools else None
+
+    @property
     def place(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -82,6 +83,8 @@ def walk(page: Path, folder: Path) -> Iterator[tuple[Block, Command, list[str]]]
     for block in blocks(page):
         if block.file is not None:
             (shell.home / block.file).write_text(block.text, encoding="utf-8")
+        if block.needs is not None and shutil.which(block.needs) is None:
+            continue
         if block.language == "console":
             for command in commands(block):
                 yield block, command, shell.run(command.text)

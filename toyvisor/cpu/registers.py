@@ -111,6 +111,12 @@ class Registers:
         library.uc_reg_read(self._engine, register, self._one_reference)
         return self._one.value
 
+    def read_bytes(self, register: int, size: int) -> bytes:
+        """A register that is no 64-bit number, by Unicorn's number: an x87 or SSE register."""
+        buffer = ctypes.create_string_buffer(size)
+        library.uc_reg_read(self._engine, register, buffer)
+        return buffer.raw
+
     def write_special(self, register: int, value: int) -> None:
         """A segment selector or control register by Unicorn's number."""
         self._one.value = value

@@ -1,0 +1,1 @@
+"""gdb's remote serial protocol: an unmodified gdb drives a Session, backwards too."""
