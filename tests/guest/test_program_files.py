@@ -199,6 +199,15 @@ def test_a_program_is_found_by_name_or_path(shipped: Path, tmp_path, monkeypatch
     assert find_program("./hello.s") == Path("./hello.s")
 
 
+def test_a_broken_one_is_found_by_its_name_in_their_folder(shipped: Path) -> None:
+    (shipped / "broken").mkdir()
+    (shipped / "broken" / "late.s").write_text(block('mode = "long"'))
+    assert find_program("broken/late") == shipped / "broken" / "late.s"
+    assert find_program("broken/late.s") == shipped / "broken" / "late.s"
+    with pytest.raises(InputError, match="no such file"):
+        find_program("broken/early")
+
+
 @pytest.mark.parametrize("name", ["helo", "helo.s", "./helo.s", "dir/helo"])
 def test_a_program_that_is_not_there_is_met_with_names_like_it(shipped: Path, name: str) -> None:
     with pytest.raises(InputError) as caught:

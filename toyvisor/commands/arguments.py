@@ -9,26 +9,29 @@ import argparse
 from collections.abc import Callable
 from typing import NamedTuple
 
+from toyvisor.commands.argument_types import program, whole
 
-def _program(parser: argparse.ArgumentParser) -> None:
+
+def _machine_options(parser: argparse.ArgumentParser, *, taps: bool = True) -> None:
+    """What changes the program's machine (commands/machine_options.py); `taps`: real ones, too."""
     parser.add_argument(
-        "program", metavar="PROGRAM", help="a .s file, or the name of a shipped program"
+        "--net",
+        metavar="NET",
+        help="pcap:IN,OUT: a capture with the guest's frames, and one to keep what it sends "
+        "(either may be empty)" + ("; tap:NAME: a network device of this host" if taps else ""),
     )
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: a whole number in a range, with a message that says so."""
-
-    def convert(text: str) -> int:
-        try:
-            number = int(text.replace("_", ""), 0)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"{number} is not between {low} and {high}")
-        return number
-
-    return convert
+    parser.add_argument(
+        "--input",
+        metavar="FILE",
+        help="bytes that come in on the guest's serial line (- for standard input)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="TYPE,OPTION=VALUE",
+        action="append",
+        default=[],
+        help="another option for a device of the program: virtio-net,vhost=on",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -46,33 +49,16 @@ def _seconds(text: str) -> float:
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    _program(parser)
+    program(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     parser.add_argument(
         "--trace", metavar="FILE", help="write the event stream as JSON lines (- for stdout)"
     )
-    parser.add_argument(
-        "--net",
-        metavar="NET",
-        help="pcap:IN,OUT: a capture with the guest's frames, and one to keep what it sends "
-        "(either may be empty); tap:NAME: a network device of this host",
-    )
-    parser.add_argument(
-        "--input",
-        metavar="FILE",
-        help="bytes that come in on the guest's serial line (- for standard input)",
-    )
-    parser.add_argument(
-        "--device",
-        metavar="TYPE,OPTION=VALUE",
-        action="append",
-        default=[],
-        help="another option for a device of the program: virtio-net,vhost=on",
-    )
+    _machine_options(parser)
     parser.add_argument(
         "--max-instructions",
         metavar="N",
-        type=_whole(1, 10**15),
+        type=whole(1, 10**15),
         help="stop the guest after so many instructions (default: 10,000,000; with a real tap "
         "none)",
     )
@@ -103,20 +89,20 @@ _PATTERNS = ("transmit", "receive", "request")
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--packets", metavar="N", type=_whole(1, 4000), default=64, help="packets (default: 64)"
+        "--packets", metavar="N", type=whole(1, 4000), default=64, help="packets (default: 64)"
     )
     parser.add_argument(
         "--size",
         metavar="BYTES",
         nargs="+",
-        type=_whole(14, 1514),
+        type=whole(14, 1514),
         help="bytes in a frame (default: 64 256 1024 1500; with --accel both 64 1500)",
     )
     parser.add_argument(
         "--batch",
         metavar="N",
         nargs="+",
-        type=_whole(1, 4000),
+        type=whole(1, 4000),
         help="packets that are sent, or come in, one close behind the other (default: 1 8 64; with "
         "--accel both 1 64)",
     )
@@ -158,6 +144,24 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _step_arguments(parser: argparse.ArgumentParser) -> None:
+    from toyvisor.commands.walking_arguments import step_arguments
+
+    step_arguments(parser)
+
+
+def _gdb_arguments(parser: argparse.ArgumentParser) -> None:
+    from toyvisor.commands.walking_arguments import gdb_arguments
+
+    gdb_arguments(parser)
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    from toyvisor.commands.walking_arguments import demo_arguments
+
+    demo_arguments(parser)
+
+
 def _asm_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a .s file, or the name of a shipped program")
     parser.add_argument(
@@ -181,7 +185,7 @@ def _mode_and_origin(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--origin",
         metavar="ADDRESS",
-        type=_whole(0, (1 << 64) - 1),
+        type=whole(0, (1 << 64) - 1),
         help="address of the first byte (default: the machine block's)",
     )
 
@@ -196,9 +200,23 @@ def _programs_arguments(parser: argparse.ArgumentParser) -> None:
 def _trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a .jsonl file, or a program to run")
     parser.add_argument(
-        "--to", choices=("text", "jsonl"), default="text", help="form of the output"
+        "--to",
+        choices=("text", "jsonl", "ftrace", "perfetto", "kvm-stat", "pcap"),
+        default="text",
+        help="text (default), jsonl: JSON lines; ftrace: as Linux prints its trace; perfetto: JSON "
+        "for ui.perfetto.dev; kvm-stat: as `perf kvm stat` does; pcap: a program's packets",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write there, not to stdout")
+    parser.add_argument(
+        "--costs", metavar="FILE", help="with --to kvm-stat: your own cost table (TOML)"
+    )
+    _machine_options(parser, taps=False)
+    parser.add_argument(
+        "--max-instructions",
+        metavar="N",
+        type=whole(1, 10**15),
+        help="stop the guest after so many instructions (default: 10,000,000)",
+    )
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
@@ -210,7 +228,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds",
         metavar="S",
-        type=_whole(1, 600),
+        type=whole(1, 600),
         default=20,
         help="about how long to measure (default: 20)",
     )
@@ -263,6 +281,44 @@ examples:
   toyvisor calibrate -o here.toml; toyvisor compare --costs here.toml""",
         _calibrate_arguments,
     ),
+    "step": Command(
+        "walk through a run, forwards and backwards, through every layer",
+        """\
+examples:
+  toyvisor step virtio_net_tx                      on the full screen
+  toyvisor step virtio_net_tx --plain              a prompt: help, s, rs, c, info ring tx, q
+  echo 'until exits.mmio == 2' | toyvisor step hello_mmio --plain
+  printf 'c\\ninfo exits\\n' > end.txt; toyvisor step one_store --commands end.txt""",
+        _step_arguments,
+    ),
+    "demo": Command(
+        "play a program hands-free, with captions; or record it",
+        """\
+examples:
+  toyvisor demo                                     the life of one store
+  toyvisor demo --list
+  toyvisor demo virtio_net_tx --speed 2             space pauses, arrows go on and back, q quits
+  toyvisor demo hello_serial --plain | less         any program, as lines
+  toyvisor demo mmio_nic_tx --record run.html       the whole run, to click through in a browser
+  toyvisor demo virtio_net_rx --record show.cast    then: asciinema play show.cast
+  toyvisor demo one_store --record picture.svg --size 80x24""",
+        _demo_arguments,
+    ),
+    "gdb": Command(
+        "debug a guest with gdb, forwards and backwards",
+        """\
+examples:
+  toyvisor gdb hello_serial                         in one terminal, and in another:
+  gdb -ex 'target remote :1234'
+  gdb -ex 'target remote | toyvisor gdb hello_serial --stdio'
+  toyvisor gdb my.s --listen :0 --symbols my.elf    a free port; then: gdb my.elf
+
+in gdb:
+  break, watch, stepi, step, continue               as ever
+  reverse-stepi, reverse-step, reverse-continue     the same backwards
+  monitor help                                      vmexits, rings, devices and more""",
+        _gdb_arguments,
+    ),
     "asm": Command(
         "assemble a file",
         """\
@@ -293,7 +349,10 @@ examples:
         """\
 examples:
   toyvisor trace run.jsonl --to text
-  toyvisor trace virtio_net_tx --to text | less""",
+  toyvisor trace virtio_net_tx --to ftrace | less
+  toyvisor trace virtio_net_rx --device virtio-net,vhost=on --to perfetto -o rx.json
+  toyvisor trace run.jsonl --to kvm-stat
+  toyvisor trace ping_responder --to pcap -o ping.pcap      for tshark, tcpdump, Wireshark""",
         _trace_arguments,
     ),
     "doctor": Command(

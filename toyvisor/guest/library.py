@@ -50,11 +50,15 @@ def _title(path: Path) -> str:
     except (InputError, SourceError):
         return ""
 
+#: Where the shipped programs with a mistake each are.
+_BROKEN = Path("broken")
+
 
 def find_program(name_or_path: str | Path) -> Path:
     """The file of a program given by path or by the name of a shipped one.
 
-    It is a path if it has a slash or the suffix .s or .asm, or if such a file exists.
+    It is a path if it has a slash or the suffix .s or .asm, or if such a file exists; but for
+    broken/NAME, where there is no such folder: a shipped program with a mistake.
     Raises InputError with names like it.
     """
     text = str(name_or_path)
@@ -68,6 +72,10 @@ def find_program(name_or_path: str | Path) -> Path:
         shipped = guest_programs_dir() / path.name
         if path.name == text and _is_file(shipped):
             return shipped
+        if path.parent == _BROKEN:
+            for name in (text, f"{text}.s"):
+                if _is_file(guest_programs_dir() / name):
+                    return guest_programs_dir() / name
         raise InputError(f"no such file: {text}", hint=_hint(path.stem))
     for suffix in SUFFIXES:
         candidate = guest_programs_dir() / f"{text}{suffix}"
