@@ -48,6 +48,7 @@ BEHIND = {
     "dpkt": "host",
     "rich_argparse": "cli",
     "shtab": "commands",
+    "textual": "ui",
 }
 #: Imports against the rules that are still to be paid off.
 DEBTS: set[tuple[str, str]] = set()

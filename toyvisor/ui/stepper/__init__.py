@@ -1,0 +1,1 @@
+"""The full-screen stepper: `toyvisor step PROGRAM`. Textual is touched in this room only."""
