@@ -44,6 +44,7 @@ from toyvisor.qemu.virtio import net_format
 from toyvisor.qemu.virtio import registers as virtio_mmio
 from toyvisor.trace import events, exit_records
 from toyvisor.trace.events import EventKind, Layer
+from toyvisor.ui.stepper import keys
 from toyvisor.virtio import net
 from toyvisor.virtio.constants import Feature
 from toyvisor.virtio.errors import Rule
@@ -367,6 +368,21 @@ def known_differences() -> str:
     return fenced(lines)
 
 
+def stepper_keys() -> str:
+    """The keys of the full-screen stepper: ui/stepper/keys.py."""
+    lines = []
+    for heading, commands in keys.COMMANDS.items():
+        rows = [(command.key_names, command.title, command.meaning) for command in commands]
+        key_width = max(len(key) for key, _, _ in rows)
+        lines.append(f"{heading}:")
+        for key, title, meaning in rows:
+            head = f"  {key:<{key_width}}  {title}: "
+            lines += textwrap.wrap(
+                meaning, 98, initial_indent=head, subsequent_indent=" " * (key_width + 6)
+            )
+    return fenced(lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "mmio-nic": lambda: registers(mmio_nic_registers.REGISTERS, 3),
     "virtio-mmio": lambda: registers(virtio_mmio.REGISTERS.values(), 3),
@@ -395,6 +411,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "kvm-programs": program_differences,
     "kvm-rules": general_differences,
     "kvm-instructions": known_differences,
+    "stepper-keys": stepper_keys,
 }
 FIGURE = ROOT / "docs" / "compare.svg"
 
