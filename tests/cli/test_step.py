@@ -149,3 +149,24 @@ def test_a_budget_ends_the_run(step):
 def test_device_options_change_the_machine(step):
     answer = step("c\ninfo exits\n", "virtio_net_rx", "--device", "virtio-net,vhost=on")
     assert ", 0 lightweight" not in answer.lines[-4]
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"),
+    [("run.html", "<!DOCTYPE html>"), ("run.cast", '{"version"'), ("run.svg", "<svg"),
+     ("run.txt", "")],
+)  # fmt: skip
+def test_the_run_is_kept_at_the_end(step, tmp_path, name, beginning):
+    answer = step("e\nq\n", "one_store", "--plain", "--record", str(tmp_path / name))
+    assert (answer.status, answer.errors) == (0, "")
+    kept = (tmp_path / name).read_text(encoding="utf-8")
+    assert kept.lower().startswith(beginning.lower())
+    assert "SCRATCH" in kept
+
+
+def test_what_can_not_be_kept_is_told_before_the_session(step, tmp_path):
+    answer = step("q\n", "one_store", "--plain", "--record", str(tmp_path / "run.png"))
+    assert (answer.status, answer.text) == (2, "")
+    assert ".html" in answer.errors
+    answer = step("q\n", "one_store", "--plain", "--record", str(tmp_path / "no" / "run.html"))
+    assert (answer.status, answer.text) == (2, "")

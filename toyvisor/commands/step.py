@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from toyvisor.commands.machine_options import device_options, whole_input
+from toyvisor.commands.output import check_writable
 from toyvisor.commands.run import frames_for, has_card
 from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program, load_program
@@ -23,18 +24,43 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.net is not None and not has_card(program):
         raise UsageError(f"--net: {program.name} has no network card")
     _check_net(arguments.net)
-    if not is_plain(arguments):
-        return _full_screen(arguments, program)
+    if arguments.record is not None:
+        from toyvisor.ui.demo.recording import kind_of
+
+        kind_of(arguments.record)
+        check_writable(arguments.record, program.path)
+    return (_prompt if is_plain(arguments) else _full_screen)(arguments, program)
+
+
+def _prompt(arguments: argparse.Namespace, program: Program) -> int:
     from toyvisor.ui.prompt.talking import Talk
 
     with make_session(arguments, program) as session:
-        return Talk(session).run(arguments.commands)
+        status = Talk(session).run(arguments.commands)
+        _record(session, arguments.record)
+        return status
 
 
 def _full_screen(arguments: argparse.Namespace, program: Program) -> int:
     from toyvisor.ui.stepper.app import run_stepper
 
-    return run_stepper(lambda: make_session(arguments, program))
+    status = run_stepper(
+        lambda: make_session(arguments, program),
+        presenter=arguments.presenter, light=arguments.light,
+    )  # fmt: skip
+    if arguments.record is not None:  # the same run again: the screen's is gone with its thread
+        with make_session(arguments, program) as session:
+            _record(session, arguments.record)
+    return status
+
+
+def _record(session: Session, path: str | None) -> None:
+    """Keep the run, if somebody wants it; a picture is of where the session stands."""
+    if path is not None:
+        from toyvisor.ui.demo.recording import record_run
+
+        session.should_stop = None
+        record_run(session, path)
 
 
 def is_plain(arguments: argparse.Namespace) -> bool:

@@ -36,6 +36,18 @@ def step_arguments(parser: argparse.ArgumentParser) -> None:
         help="a prompt, line by line (by itself where there is no terminal)",
     )
     parser.add_argument(
+        "--presenter",
+        action="store_true",
+        help="for the projector: few panes, much room, strong contrast (p changes it)",
+    )
+    parser.add_argument("--light", action="store_true", help="dark on light (t changes it)")
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="at the end, keep the run: .html a page to click through, .cast for asciinema, .svg a "
+        "picture, .txt lines",
+    )
+    parser.add_argument(
         "-x",
         "--commands",
         metavar="FILE",
