@@ -48,7 +48,9 @@ def default_show(session: Session) -> tuple[Card, ...]:
         left_out = 0
     stop = session.go_to_end()
     told = explain(session)
-    end = f"{told.title}. {told.what}" if session.ending is not None else f"{stop.text}."
+    end = f"{told.title}. {told.what}"
+    if session.ending is None:
+        end = f"The run goes on, but {stop.text}."
     skipped = f"{counted(left_out, 'more exit')} later. " if left_out else ""
     totals = counted_words(session.counters())
     cards.append(_card(session, f"{skipped}{end} In all: {totals}."))
