@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from toyvisor.memory import GuestMemory
@@ -28,9 +29,14 @@ class RawDescriptor(NamedTuple):
     @property
     def flag_names(self) -> str:
         """`NEXT|WRITE`; bits that mean nothing in hexadecimal."""
-        names = [flag.name or "" for flag in DescriptorFlag if self.flags & flag]
-        unknown = self.flags & ~(_NEXT | _WRITE | _INDIRECT)
-        return "|".join([*names, *([f"{unknown:#x}"] if unknown else [])])
+        return _flag_names(self.flags)
+
+
+@cache
+def _flag_names(flags: int) -> str:
+    names = [flag.name or "" for flag in DescriptorFlag if flags & flag]
+    unknown = flags & ~(_NEXT | _WRITE | _INDIRECT)
+    return "|".join([*names, *([f"{unknown:#x}"] if unknown else [])])
 
 
 class RawRings(NamedTuple):
