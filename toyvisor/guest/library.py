@@ -50,6 +50,7 @@ def _title(path: Path) -> str:
     except (InputError, SourceError):
         return ""
 
+
 #: Where the shipped programs with a mistake each are.
 _BROKEN = Path("broken")
 
