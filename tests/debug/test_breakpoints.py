@@ -128,6 +128,50 @@ def test_until_a_condition_over_registers_and_counters_is_true() -> None:
         assert (stop.reason, stepped.counters().exits["mmio"]) == (StopReason.REACHED, 3)
 
 
+def test_a_place_in_the_middle_of_an_instruction_is_never_reached(tmp_path: Path) -> None:
+    with session_of(LOOP, tmp_path, block=LONG) as stepped:
+        stepped.break_at("again+1")
+        assert stepped.run().reason is StopReason.END
+
+
+def test_code_that_changes_its_own_block_is_stopped_in_exactly(tmp_path: Path) -> None:
+    source = """
+        mov     ecx, 2
+again:  mov     byte ptr [patch+1], cl
+        inc     ebx
+patch:  mov     al, 0x41
+        inc     edx
+        dec     ecx
+        jnz     again
+        hlt
+"""
+    with session_of(source, tmp_path, block=LONG) as stepped:
+        walked = [(stepped.moment.instructions, stepped.linear_rip())]
+        while stepped.step().reason is StopReason.STEP:
+            walked.append((stepped.moment.instructions, stepped.linear_rip()))
+        end = stepped.moment
+        for address in sorted({rip for _, rip in walked[1:]}):
+            stepped.go_to_start()
+            breakpoint = stepped.break_at(hex(address))
+            found = [number for number, rip in walked if rip == address]
+            assert all_stops(stepped) == found
+            assert stepped.moment == end
+            stepped.delete(breakpoint.number)
+        for number, rip in walked:
+            stepped.go_to_instruction(number)
+            assert (stepped.moment.instructions, stepped.linear_rip()) == (number, rip)
+
+
+def test_watched_memory_that_the_processor_writes_by_itself() -> None:
+    """A fault's frame is pushed and popped; nobody's store is in the guest's code."""
+    with session("divide_error") as stepped:
+        frame = stepped.registers().rsp - 40
+        stepped.watch(f"{frame:#x}:8")
+        forward = all_stops(stepped)
+        assert forward
+        assert all_stops(stepped, back=True) == forward[::-1]
+
+
 @pytest.mark.parametrize(
     ("place", "hint"),
     [

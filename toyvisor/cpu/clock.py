@@ -138,8 +138,16 @@ class Clock:
                 address += length
         return wanted
 
-    def _holds_breakpoint(self, address: int, size: int) -> bool:
-        return any(address <= place < address + size for place in self._breakpoints)
+    def _holds_breakpoint(self, address: int, size: int, count: int) -> bool:
+        """Whether an instruction of a block begins where a debugger wants to stop."""
+        inside = [place for place in self._breakpoints if address <= place < address + size]
+        if not inside:
+            return False
+        starts = {address}
+        for length in self.lengths(address, size, count):
+            address += length
+            starts.add(address)
+        return not starts.isdisjoint(inside)
 
     @property
     def watch(self) -> Callable[[], int] | None:
@@ -190,11 +198,15 @@ class Clock:
         count = self._instructions_in.get(address | size << 64)
         if count is None:
             count = self._unannounced(address, size)
-        if state.block <= address and address + size < state.block + state.block_size:
+        end = state.block + state.block_size
+        if state.block <= address and (
+            address + size < end
+            or (address + size == end == sum(self._cut) and address > state.block)
+        ):
             self._take_back(address, size)
         now = state.with_block + count
         if now > state.limit:
-            if self.may_refuse and self._is_to_stop(now, address, size):
+            if self.may_refuse and self._is_to_stop(now, address, size, count):
                 self.refused = (address, size, count)
                 library.uc_emu_stop(self._engine)
                 return
@@ -205,10 +217,10 @@ class Clock:
         state.block_instructions = count
         self._table[table_slot(address)] = TableEntry(address, size, count)
 
-    def _is_to_stop(self, now: int, address: int, size: int) -> bool:
+    def _is_to_stop(self, now: int, address: int, size: int, count: int) -> bool:
         if now > self._limit or now > self._debug_stop or (self._watch and self._watch()):
             return True
-        return bool(self._breakpoints) and self._holds_breakpoint(address, size)
+        return bool(self._breakpoints) and self._holds_breakpoint(address, size, count)
 
     def _unannounced(self, address: int, size: int) -> int:
         """Unicorn does not announce its first block, nor a store that changes its own block."""
@@ -239,9 +251,10 @@ class Clock:
 
     def _learn(self, block: TranslationBlock) -> None:
         count = block.icount
-        if (block.pc, block.size) == self._cut:
+        if self._cut[1] and block.pc >= self._cut[0] and block.pc + block.size == sum(self._cut):
             # Translated up to an exit address, Unicorn counts the stop as an instruction; not
-            # behind a repeated instruction, which ends its block by itself.
+            # behind a repeated instruction, which ends its block by itself. It is translated
+            # anew from its middle on if a store in it changes the block's own code.
             count = max(1, count - 1)
         self._instructions_in[block.pc | block.size << 64] = count
         self._position.clear()  # the code there may have changed

@@ -130,7 +130,10 @@ class Runner:
         finally:
             watch.close()
         values = [self._watcher.value_of(breakpoint) for breakpoint in self._watched]
-        if watch.touched or values != self._values:
+        now = timeline.moment
+        # Devices and what is delivered write to memory, too, past the guest's own stores.
+        told = (now.deliveries, now.events) != (here.deliveries, here.events)
+        if watch.touched or told or values != self._values:
             self._walk_to = timeline.moment
             timeline.go_to(here)
             step_instruction(timeline)

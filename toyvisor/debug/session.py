@@ -198,7 +198,7 @@ class Session(Looking):
             if not event_steps.step_event(timeline):
                 return None
         timeline.go_to(timeline.events.moment(number))
-        return Stop(StopReason.REACHED, f"event {number}")
+        return None if self.at_start else Stop(StopReason.REACHED, f"event {number}")
 
     def _to_end(self) -> Stop | None:
         self._timeline.go_to_end()
