@@ -388,7 +388,7 @@ class Cpu:
         lengths = clock.lengths(address, size, count)
         debugged = clock.instructions_to_stop(address, lengths)
         if clock.with_block + count <= clock.limit or debugged < min(left, len(lengths)):
-            self._stop_for_debugger(address, lengths[:debugged], count)
+            self._stop_for_debugger(address, lengths[:debugged], size)
             return
         can_cut = 0 < left < len(lengths)
         if can_cut and not self._run_straight(address, sum(lengths[:left])):
@@ -400,14 +400,16 @@ class Cpu:
         if clock.with_block >= clock.limit or not can_cut:
             self.door.leave((_PREEMPTION_TIMER,))
 
-    def _stop_for_debugger(self, address: int, lengths: Sequence[int], count: int) -> None:
+    def _stop_for_debugger(self, address: int, lengths: Sequence[int], size: int) -> None:
         """Run the first instructions of a block, up to where a debugger wants to look."""
         clock = self.clock
         if lengths and not self._run_straight(address, sum(lengths)) and clock.refused is not None:
-            # No instruction ends there after all: behind the block, then.
+            # No instruction ends there after all, as the disassembler does not know one of the
+            # block: behind the block, then.
             clock.refused = None
-            clock.debug_stop = max(clock.debug_stop, clock.with_block + count)
-            clock.breakpoints = frozenset()
+            clock.may_refuse = False
+            self._run_straight(address, size)
+            clock.may_refuse = True
 
     def _run_straight(self, address: int, length: int) -> bool:
         """Run `length` bytes of code without a branch; False if it ended before, otherwise."""
