@@ -61,6 +61,7 @@ def test_what_runs_nothing_imports_nothing_of_ours(arguments):
     ours = {name for name in imported(*arguments) if name.startswith("toyvisor.")}
     assert ours <= {
         "toyvisor.cli", "toyvisor.errors", "toyvisor.commands", "toyvisor.commands.output",
+            "toyvisor.commands.argument_types", "toyvisor.commands.walking_arguments",
         "toyvisor.commands.arguments",
     }  # fmt: skip
 
