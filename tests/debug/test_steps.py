@@ -178,10 +178,15 @@ def test_a_repeated_instruction_is_one_line(tmp_path: Path) -> None:
 
 def test_a_fault_is_a_step_of_its_own() -> None:
     with session("divide_error") as stepped:
-        stepped.run_to(
-            "divide_error" if "divide_error" in stepped.program.assembly.symbols else "de"
-        )
-        assert stepped.moment.deliveries == 1
+        stepped.run_to("divide_error")
+        handler = stepped.moment
+        assert handler.deliveries == 1
+        stepped.step_back()
+        assert (stepped.moment.instructions, stepped.moment.deliveries) == (
+            handler.instructions, 0,
+        ), "the faulting instruction has not been executed"  # fmt: skip
+        stepped.step()
+        assert stepped.moment == handler
 
 
 def test_places_are_reached_by_label_line_and_address() -> None:

@@ -66,13 +66,13 @@ def test_branches_of_branches(tmp_path: Path) -> None:
         stepped.set_register("rbx", 7)  # at the same place: the same branch
         assert stepped.branch == 1
         stepped.go_to_instruction(3)
-        stepped.set_register("rax", ord("q"))
+        stepped.set_register("rax", ord("z"))
         assert stepped.branch == 2
         stepped.go_to_end()
-        assert (stepped.console(), stepped.registers().rbx) == (b"pq", 7)
+        assert (stepped.console(), stepped.registers().rbx) == (b"pz", 7)
         stepped.leave_branch()
         stepped.go_to_end()
-        assert stepped.console() == b"pq".replace(b"q", b"q") or stepped.console() == b"pq"
+        assert stepped.console() == b"pq"
         stepped.leave_branch()
         stepped.go_to_end()
         assert stepped.console() == b"ab"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from toyvisor.debug.event_log import EXIT_RECORDS
-from toyvisor.debug.moment import Moment, Unit
+from toyvisor.debug.moment import Unit
 from toyvisor.debug.stop_condition import StopCondition
 from toyvisor.debug.timeline import Timeline
 from toyvisor.kvm.i8254_registers import PORT_RANGES as PIT_PORTS
@@ -123,8 +123,3 @@ def step_back_event(timeline: Timeline) -> bool:
         return not was_there
     timeline.go_to(timeline.events.moment(behind))
     return True
-
-
-def first_moment_of(instructions: int) -> Moment:
-    """Before the instruction of that number, at the earliest."""
-    return Moment(instructions, 0, 0, between=False)
