@@ -13,6 +13,17 @@ def program(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def device(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument(
+        "--device",
+        metavar="TYPE,OPTION=VALUE",
+        action="append",
+        default=[],
+        help="another option for a device of the program: virtio-net,vhost=on",
+    )
+
+
 def whole(low: int, high: int) -> Callable[[str], int]:
     """An argparse type: a whole number in a range, with a message that says so."""
 

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import NamedTuple
 
-from toyvisor.commands.argument_types import program, whole
+from toyvisor.commands.argument_types import device, program, whole
 
 
 def _machine_options(parser: argparse.ArgumentParser, *, taps: bool = True) -> None:
@@ -25,13 +25,7 @@ def _machine_options(parser: argparse.ArgumentParser, *, taps: bool = True) -> N
         metavar="FILE",
         help="bytes that come in on the guest's serial line (- for standard input)",
     )
-    parser.add_argument(
-        "--device",
-        metavar="TYPE,OPTION=VALUE",
-        action="append",
-        default=[],
-        help="another option for a device of the program: virtio-net,vhost=on",
-    )
+    device(parser)
 
 
 def _seconds(text: str) -> float:

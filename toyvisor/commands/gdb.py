@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
+from toyvisor.commands.machine_options import device_options, whole_input
 from toyvisor.commands.output import check_writable, write_output
 from toyvisor.commands.run import frames_for, has_card
 from toyvisor.debug.gdb.server import (
@@ -17,7 +17,7 @@ from toyvisor.debug.gdb.server import (
     serve_tcp,
 )
 from toyvisor.debug.session import Session
-from toyvisor.errors import InputError, UsageError
+from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program, load_program
 from toyvisor.host.net import open_net
 from toyvisor.qemu.accel import DEFAULT_BUDGET
@@ -39,8 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
     with (
         open_net(_frames(program, arguments.net)) as net,
         Session(
-            program, net, options=_options(arguments, program),
-            console_input=_input(arguments.input, program),
+            program, net, options=device_options(arguments.device, program),
+            console_input=whole_input(arguments.input, program),
             max_instructions=arguments.max_instructions or DEFAULT_BUDGET,
         ) as session,
     ):  # fmt: skip
@@ -74,29 +74,6 @@ def _frames(program: Program, option: str | None) -> str | None:
             hint="`monitor packets` in gdb shows what was sent",
         )
     return frames_for(program, option)
-
-
-def _options(arguments: argparse.Namespace, program: Program) -> dict[str, dict[str, object]]:
-    if not arguments.device:
-        return {}
-    from toyvisor.commands.machine_options import device_options
-
-    return device_options(arguments.device, program)
-
-
-def _input(name: str | None, program: Program) -> bytes | None:
-    """The whole of what comes in on the serial line."""
-    if name is None:
-        return None
-    if all(device.type != "serial" for device in program.spec.devices):
-        raise UsageError(f"--input: {program.name} has no serial port")
-    if name == "-":
-        raise UsageError("--input -: a run that can be stepped back needs a file")
-    try:
-        return Path(name).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"can't read {name}: {reason}") from None
 
 
 def _tell(text: str) -> None:

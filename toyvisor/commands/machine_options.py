@@ -54,29 +54,30 @@ def whole_input(name: str | None, program: Program) -> bytes | None:
     """All that comes in on the serial line, for a run that is to be walked back through."""
     if name is None:
         return None
-    if all(device.type != "serial" for device in program.spec.devices):
-        raise UsageError(f"--input: {program.name} has no serial port")
+    _check_serial(program)
     if name == "-":
-        raise UsageError("--input -: a run that can be walked back through needs a file")
-    try:
-        return Path(name).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"can't read {name}: {reason}") from None
+        raise UsageError("--input -: a run that can be stepped back needs a file")
+    return _read(name)
 
 
 def open_input(name: str | None, program: Program) -> CharInput | None:
     """What comes in on the serial line: a file's bytes, or standard input as it comes."""
     if name is None:
         return None
-    if all(device.type != "serial" for device in program.spec.devices):
-        raise UsageError(f"--input: {program.name} has no serial port")
+    _check_serial(program)
     from toyvisor.host.console_input import InputBytes, InputFile
 
-    if name == "-":
-        return InputFile(0)
+    return InputFile(0) if name == "-" else InputBytes(_read(name), name)
+
+
+def _check_serial(program: Program) -> None:
+    if all(device.type != "serial" for device in program.spec.devices):
+        raise UsageError(f"--input: {program.name} has no serial port")
+
+
+def _read(name: str) -> bytes:
     try:
-        return InputBytes(Path(name).read_bytes(), name)
+        return Path(name).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"can't read {name}: {reason}") from None

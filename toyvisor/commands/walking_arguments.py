@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from toyvisor.commands.argument_types import program, whole
+from toyvisor.commands.argument_types import device, program, whole
 
 
 def _recorded_run(parser: argparse.ArgumentParser) -> None:
@@ -12,13 +12,7 @@ def _recorded_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", metavar="FILE", help="bytes that come in on the guest's serial line"
     )
-    parser.add_argument(
-        "--device",
-        metavar="TYPE,OPTION=VALUE",
-        action="append",
-        default=[],
-        help="another option for a device of the program: virtio-net,vhost=on",
-    )
+    device(parser)
     parser.add_argument(
         "--max-instructions",
         metavar="N",

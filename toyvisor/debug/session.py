@@ -23,10 +23,9 @@ from toyvisor.errors import UsageError
 from toyvisor.guest.program import Program
 from toyvisor.host.console import Console
 from toyvisor.host.net import NetBackend
+from toyvisor.memory import PAGE_SIZE
 from toyvisor.qemu.accel import DEFAULT_BUDGET
 from toyvisor.qemu.machine import Machine
-
-_PAGE = 4096
 
 
 class Session(Looking):
@@ -149,7 +148,7 @@ class Session(Looking):
 
     def go_to_end(self) -> Stop:
         """To where the run is over; the guest runs on if that is not recorded yet."""
-        return self._move(lambda: self._to_end())
+        return self._move(self._to_end)
 
     def _move(self, move: Callable[[], Stop | None]) -> Stop:
         """Do it, and say why it ended where it did."""
@@ -334,7 +333,7 @@ class Session(Looking):
             while at < len(data):
                 where = view.translate(address + at) if linear else address + at
                 assert where is not None
-                size = min(len(data) - at, _PAGE - (where & (_PAGE - 1)))
+                size = min(len(data) - at, PAGE_SIZE - where % PAGE_SIZE)
                 machine.vm.memory.view(where, size)[:] = data[at : at + size]
                 at += size
             self.vcpu.cpu.code_changed()

@@ -8,7 +8,7 @@ changed a register or memory; the one it left is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from toyvisor.cpu.write_watch import WriteWatch
@@ -46,13 +46,6 @@ class _Branch(NamedTuple):
     frontier: Moment
 
 
-@dataclass(slots=True)
-class _Edit:
-    """Where the present branch was changed: nobody runs across it, but goes on from there."""
-
-    checkpoint: Checkpoint
-
-
 class Timeline:
     """One run under the debugger, and where in it we stand."""
 
@@ -64,7 +57,8 @@ class Timeline:
         #: Events that have happened, where the machine stands inside an exit.
         self._cursor = self.start.events
         self._branches: list[_Branch] = []
-        self._edits: list[_Edit] = []
+        #: Where branches were changed: nobody runs across these, but goes on from there.
+        self._edits: list[Checkpoint] = []
         #: How the run ends, once the recording has got there.
         self.ending: Ending | None = None
         #: Asked every few milliseconds while the guest runs.
@@ -79,10 +73,8 @@ class Timeline:
     @property
     def moment(self) -> Moment:
         """Where we stand."""
-        execution = self._execution
-        if execution.is_between:
-            return execution.moment(between=True)
-        return self._behind_record(execution.records)._replace(events=self._cursor)
+        here = self._here()
+        return here if here.between else here._replace(events=self._cursor)
 
     @property
     def at_end(self) -> bool:
@@ -268,7 +260,7 @@ class Timeline:
         """Change the machine here, between two instructions, and go another way from now on."""
         moment = self.moment
         assert moment.between
-        if not (self._edits and self._edits[-1].checkpoint.moment == moment == self.frontier):
+        if not (self._edits and self._edits[-1].moment == moment == self.frontier):
             trunk = self._recording.branch(self._execution.records, moment)
             self._branches.append(_Branch(trunk, moment, self.ending, self.frontier))
         else:
@@ -278,7 +270,7 @@ class Timeline:
         what(self.machine)
         checkpoint = self._execution.take_checkpoint()
         self._recording.keep(checkpoint, pinned=True)
-        self._edits.append(_Edit(checkpoint))
+        self._edits.append(checkpoint)
 
     def leave_branch(self) -> None:
         """Be in the recording that the branch left, where it began."""
@@ -295,9 +287,8 @@ class Timeline:
         """No further than the next change of this branch."""
         here = self._here()
         for edit in self._edits:
-            if edit.checkpoint.moment > here:
-                barrier = edit.checkpoint.moment
-                return replace(condition, barrier=barrier)
+            if edit.moment > here:
+                return replace(condition, barrier=edit.moment)
         return condition
 
     def _cross_edit(self, condition: StopCondition) -> None:
