@@ -10,6 +10,7 @@ from toyvisor.debug.event_log import EventLog
 from toyvisor.debug.moment import Moment
 from toyvisor.debug.places import Places
 from toyvisor.debug.timeline import Timeline
+from toyvisor.exit_reasons import ExitReason
 from toyvisor.guest.listing import ListingLine
 from toyvisor.guest.program import Program
 from toyvisor.kvm.api import KvmRegs, KvmSregs
@@ -107,17 +108,17 @@ class Looking:
         return found
 
     def instruction_address(self) -> int:
-        """The linear address of the present instruction; inside an exit, of the one that exited.
+        """The linear address of the instruction that comes next, or whose exit is under way.
 
-        After HLT and OUT, RIP is behind it by then (SDM vol. 3, 28.1).
+        Inside an exit that HLT made, RIP is behind it already (SDM vol. 3, 28.1): HLT, then.
         """
-        moment, exits = self.moment, self.events.exits
-        last = bisect_left(exits, moment.events) - 1
-        if moment.between or last < 0:
-            return self.linear_rip()
-        event = self.events[exits[last]]
-        same = event.clock == moment.instructions
-        return int(event.fields["rip"]) if same else self.linear_rip()
+        rip, moment, exits = self.linear_rip(), self.moment, self.events.exits
+        if moment.between:
+            return rip
+        passed = bisect_left(exits, moment.events)
+        if passed and self.events[exits[passed - 1]].fields["reason"] == ExitReason.HLT:
+            return rip - 1  # it has one byte
+        return rip
 
     def line(self) -> ListingLine | None:
         """The source line of the present instruction."""

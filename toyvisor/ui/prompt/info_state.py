@@ -9,7 +9,7 @@ from toyvisor.debug.views.registers import registers_view
 from toyvisor.errors import UsageError
 from toyvisor.ui.prompt.changes import flags_text, plural
 from toyvisor.ui.prompt.desk import Desk
-from toyvisor.ui.prompt.place_text import INDENT, event_text, here, place_text, printable, quoted
+from toyvisor.ui.prompt.place_text import INDENT, event_text, place_text, printable, quoted
 from toyvisor.ui.prompt.values import address_text, value_text
 
 EVENTS = 10
@@ -66,7 +66,7 @@ def flags(desk: Desk, _argument: str) -> None:
 def line(desk: Desk, argument: str) -> None:
     """`info line [PLACE]`: where a place lies in memory and in the source."""
     session = desk.session
-    address = session.resolve(argument) if argument else here(session)
+    address = session.resolve(argument) if argument else session.instruction_address()
     found = session.line_at(address)
     if found is None:
         desk.say(f"{address_text(session, address)}: no source line made it")

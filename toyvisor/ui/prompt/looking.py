@@ -7,7 +7,7 @@ from pathlib import PurePath
 from toyvisor.debug.breakpoints import BreakpointKind
 from toyvisor.errors import UsageError
 from toyvisor.ui.prompt.desk import Desk
-from toyvisor.ui.prompt.place_text import INDENT, here, printable
+from toyvisor.ui.prompt.place_text import INDENT, printable
 from toyvisor.ui.prompt.stopping import letter_and_text
 from toyvisor.ui.prompt.values import value_text
 
@@ -33,7 +33,7 @@ def list_source(desk: Desk, argument: str) -> None:
     if listed.line > len(lines):
         raise UsageError(f"{PurePath(listed.file).name} has {len(lines)} lines")
     marks = _breakpoint_lines(desk, listed.file)
-    now = session.line_at(here(session))
+    now = session.line_at(session.instruction_address())
     current = now.location.line if now and now.location.file == listed.file else 0
     for number in range(listed.line, min(listed.line + LINES, len(lines) + 1)):
         arrow = "=>" if number == current else ""
@@ -50,7 +50,7 @@ def _source_place(desk: Desk, argument: str) -> tuple[str, int]:
     name, _, number = argument.rpartition(":")
     if number.isdecimal() and len(number) < 9 and (not name or PurePath(name).name in files):
         return files.get(PurePath(name).name, str(session.program.path)), int(number)
-    address = session.resolve(argument) if argument else here(session)
+    address = session.resolve(argument) if argument else session.instruction_address()
     line = session.line_at(address)
     if line is None:
         where = argument or f"{address:#x}"
@@ -74,12 +74,12 @@ def disassemble(desk: Desk, argument: str) -> None:
 
     session = desk.session
     place, _, count = argument.partition(" ")
-    address = session.resolve(place) if place else here(session)
+    address = session.resolve(place) if place else session.instruction_address()
     many = desk.count(count, "COUNT", _MOST_INSTRUCTIONS) if count else LINES
     rows = disassembly(session.machine, session.program, address, 0, many - 1)
     if not rows:
         raise UsageError(f"there is no memory at {address:#x}")
-    current = here(session)
+    current = session.instruction_address()
     for row in rows:
         for label in row.labels:
             desk.say(f"{label}:")

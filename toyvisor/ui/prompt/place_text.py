@@ -10,11 +10,9 @@ the instruction itself stand in the place of file and text.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from toyvisor.exit_reasons import ExitReason
 from toyvisor.trace.events import EventView
 from toyvisor.trace.jsonl import to_dict
 from toyvisor.trace.text import to_text
@@ -30,7 +28,8 @@ def place_text(session: Session) -> str:
     moment = session.moment
     branch = f" branch {session.branch}" if session.branch else ""
     events = f"event {moment.events - 1}" if moment.events else "no event"
-    return f"#{moment.instructions} {events}{branch}  {source_text(session, here(session))}"
+    source = source_text(session, session.instruction_address())
+    return f"#{moment.instructions} {events}{branch}  {source}"
 
 
 def stop_lines(session: Session) -> list[str]:
@@ -45,21 +44,6 @@ def stop_lines(session: Session) -> list[str]:
 def event_text(event: EventView) -> str:
     """One event: number, guest instructions, layer, what happened."""
     return printable(to_text(to_dict(event)))
-
-
-def here(session: Session) -> int:
-    """The linear address of the present instruction.
-
-    Inside an exit that HLT made, RIP is behind it already (Intel SDM vol. 3, 28.1): HLT, then.
-    """
-    rip = session.linear_rip()
-    if session.moment.between:
-        return rip
-    exits = session.events.exits
-    last = bisect_left(exits, session.moment.events) - 1
-    if last >= 0 and session.events[exits[last]].fields["reason"] == ExitReason.HLT:
-        return rip - 1  # it has one byte
-    return rip
 
 
 def source_text(session: Session, address: int) -> str:

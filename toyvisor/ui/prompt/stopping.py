@@ -9,7 +9,7 @@ from toyvisor.debug.expressions import parse
 from toyvisor.errors import UsageError
 from toyvisor.ui.prompt.desk import Desk, Display
 from toyvisor.ui.prompt.moving import forget
-from toyvisor.ui.prompt.place_text import here, source_text
+from toyvisor.ui.prompt.place_text import source_text
 from toyvisor.ui.prompt.values import LETTERS, address_text, display_text
 
 _IF = re.compile(r"(?:^|\s)if(?=[\s(])")
@@ -27,7 +27,7 @@ def break_once(desk: Desk, argument: str) -> None:
 
 def _break(desk: Desk, argument: str, *, temporary: bool) -> None:
     place, condition = _place_and_condition(argument)
-    where = place or f"{here(desk.session):#x}"
+    where = place or f"{desk.session.instruction_address():#x}"
     made = desk.session.break_at(where, condition=condition, temporary=temporary)
     desk.say(_about(desk, made))
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from toyvisor.debug.explain import explain
 from toyvisor.debug.views.disassembly import disassembly
 from toyvisor.debug.views.lanes import path_of_exit
-from toyvisor.exit_reasons import ExitReason
 from toyvisor.ui.stepper.event_window import event_line, event_window
 from toyvisor.ui.stepper.lane_path import Step
 from toyvisor.ui.stepper.machinery import (
@@ -49,7 +47,7 @@ class Camera:
         before = self._before
         now = machinery(session)
         changed = changes(before.machinery, now)
-        rip = self._instruction_pointer()
+        rip = self._session.instruction_address()
         self.timeline = self._timelines.make(session, wishes.timeline_cells)
         self._last = Picture(
             program=session.program.name,
@@ -89,21 +87,6 @@ class Camera:
             self._instruction(rip) if session.moment.between else "",
             path_of_exit(session.events, now - 1) if now else None,
         )
-
-    def _instruction_pointer(self) -> int:
-        """The instruction that comes next, or whose exit is under way.
-
-        KVM skips a HLT before it returns, and RIP is behind it then.
-        """
-        session, rip = self._session, self._session.linear_rip()
-        if session.moment.between:
-            return rip
-        exits = session.events.exits
-        passed = bisect_left(exits, session.moment.events)
-        if not passed:
-            return rip
-        last = session.events[exits[passed - 1]]
-        return rip - 1 if last.fields["reason"] == ExitReason.HLT else rip
 
     def _instruction(self, rip: int) -> str:
         line = self._session.line_at(rip)
